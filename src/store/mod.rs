@@ -1,0 +1,408 @@
+//! Where the bytes are: one handle on a folder of a store, whatever the store is.
+//!
+//! A [`Store`] is rooted at a lake, a table or a staged tree. Paths are relative to that root,
+//! decoded, separated by `/`. Every call has a time limit. What the bytes mean is the business of
+//! `log`; which of them become visible, and when, is the business of `table`.
+
+mod local;
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use crate::error::{Error, Result};
+use local::LocalRoot;
+
+/// How long one call to the store may take.
+const CALL_SECONDS_MAX: u64 = 60;
+
+/// A folder of a store. Cloning is cheap and shares the connection.
+#[derive(Clone)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    /// Path of this root within `objects`; empty, or without slashes at its ends.
+    prefix: String,
+    url: Arc<str>,
+    local: Option<LocalRoot>,
+}
+
+/// A file of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Relative to the store's root, decoded.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// Milliseconds since the epoch.
+    pub modified_ms: i64,
+}
+
+impl Entry {
+    /// The last component of the path.
+    pub fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or(&self.path)
+    }
+}
+
+/// One level of a folder, each part sorted by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Bare names.
+    pub directories: Vec<String>,
+    pub files: Vec<Entry>,
+}
+
+/// What became of a put-if-absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    Created,
+    /// Something has that name already; it was left as it is.
+    ExistsAlready,
+}
+
+impl Store {
+    /// Opens a folder on local disk, by path or `file://` URL.
+    ///
+    /// Errors: [`Error::Refused`] for other schemes and for what is no folder,
+    /// [`Error::NotFound`] where nothing is.
+    pub fn open(source: &str) -> Result<Store> {
+        let path = local::source_path(source)?;
+        let root = LocalRoot::open(&path)?;
+        let objects = LocalFileSystem::new_with_prefix(root.path())
+            .map_err(|error| translate(&format!("open {source}"), error))?
+            .with_fsync(true);
+        let url = format!("file://{}", root.path().display());
+        let local = Some(root);
+        Ok(Store { objects: Arc::new(objects), prefix: String::new(), url: url.into(), local })
+    }
+
+    /// Wraps any object store, so that tests can put faults between us and the bytes.
+    #[cfg(test)]
+    pub fn from_object_store(objects: Arc<dyn ObjectStore>) -> Store {
+        Store { objects, prefix: String::new(), url: "test://".into(), local: None }
+    }
+
+    /// The store of a subfolder, which need not exist.
+    pub fn child(&self, relative: &str) -> Store {
+        let mut child = self.clone();
+        child.prefix = join(&self.prefix, relative);
+        child.url = join(self.url.trim_end_matches('/'), relative).into();
+        child.local = self.local.as_ref().map(|local| local.child(relative));
+        child
+    }
+
+    /// The URL, for messages; it carries no secret.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The folder on local disk, where it is one.
+    pub fn local_root(&self) -> Option<&Path> {
+        self.local.as_ref().map(LocalRoot::path)
+    }
+
+    /// Opens a file for reading where the store is a local disk: beneath the root, no symlinks.
+    pub fn open_local(&self, path: &str) -> Option<Result<File>> {
+        self.local.as_ref().map(|local| local.open_file(path))
+    }
+
+    /// Lists one level of a folder (`""` is the root). A missing folder is an empty listing.
+    pub async fn list(&self, directory: &str) -> Result<Listing> {
+        let doing = format!("list {}/{directory}", self.url);
+        if let Some(local) = &self.local {
+            let (local, directory) = (local.clone(), directory.to_string());
+            return limited(&doing, blocking(move || local.list(&directory))).await;
+        }
+        let prefix = self.object_path(directory)?;
+        let prefix = (!prefix.as_ref().is_empty()).then_some(prefix);
+        let listed = limited(&doing, async {
+            self.objects
+                .list_with_delimiter(prefix.as_ref())
+                .await
+                .map_err(|error| translate(&doing, error))
+        })
+        .await?;
+        let mut directories: Vec<String> = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename().map(str::to_string))
+            .collect();
+        directories.sort();
+        let mut files: Vec<Entry> =
+            listed.objects.into_iter().filter_map(|meta| self.entry(meta)).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(Listing { directories, files })
+    }
+
+    /// Whether something is in a folder; on a local disk, whether there is one.
+    pub async fn has_directory(&self, path: &str) -> Result<bool> {
+        if let Some(local) = &self.local {
+            let doing = format!("look at {}/{path}", self.url);
+            let (local, path) = (local.clone(), path.to_string());
+            return limited(&doing, blocking(move || local.has_directory(&path))).await;
+        }
+        let listing = self.list(path).await?;
+        Ok(!listing.files.is_empty() || !listing.directories.is_empty())
+    }
+
+    /// Lists the files of a folder whose names come after `after_name`, sorted.
+    pub async fn list_after(&self, directory: &str, after_name: &str) -> Result<Vec<Entry>> {
+        let after = join(directory, after_name);
+        if self.local.is_some() {
+            let mut files = self.list(directory).await?.files;
+            files.retain(|entry| entry.path > after);
+            return Ok(files);
+        }
+        let doing = format!("list {}/{directory}", self.url);
+        let (prefix, offset) = (self.object_path(directory)?, self.object_path(&after)?);
+        limited(&doing, async {
+            let mut listed = self.objects.list_with_offset(Some(&prefix), &offset);
+            let mut files = Vec::new();
+            while let Some(meta) = listed.next().await {
+                let meta = meta.map_err(|error| translate(&doing, error))?;
+                files.extend(
+                    self.entry(meta)
+                        .filter(|entry| !entry.path[directory.len() + 1..].contains('/')),
+                );
+            }
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            Ok(files)
+        })
+        .await
+    }
+
+    /// Looks at one file; `None` where nothing is.
+    pub async fn head(&self, path: &str) -> Result<Option<Entry>> {
+        let doing = format!("look at {}/{path}", self.url);
+        if let Some(local) = &self.local {
+            let (local, path) = (local.clone(), path.to_string());
+            return limited(&doing, blocking(move || local.head(&path))).await;
+        }
+        let object = self.object_path(path)?;
+        limited(&doing, async {
+            match self.objects.head(&object).await {
+                Ok(meta) => Ok(self.entry(meta)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(translate(&doing, error)),
+            }
+        })
+        .await
+    }
+
+    /// Reads a whole file.
+    pub async fn read(&self, path: &str) -> Result<Bytes> {
+        let doing = format!("read {}/{path}", self.url);
+        if let Some(local) = &self.local {
+            let (local, path) = (local.clone(), path.to_string());
+            return limited(&doing, blocking(move || local.read(&path))).await;
+        }
+        let object = self.object_path(path)?;
+        limited(&doing, async {
+            let got = self.objects.get(&object).await.map_err(|error| translate(&doing, error))?;
+            got.bytes().await.map_err(|error| translate(&doing, error))
+        })
+        .await
+    }
+
+    /// Reads exactly the bytes of `range`; fewer are [`Error::Damaged`].
+    pub async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
+        let doing = format!("read {}/{path}", self.url);
+        if let Some(local) = &self.local {
+            let (local, path) = (local.clone(), path.to_string());
+            return limited(&doing, blocking(move || local.read_range(&path, range))).await;
+        }
+        if range.is_empty() {
+            return Ok(Bytes::new());
+        }
+        let object = self.object_path(path)?;
+        let wanted = range.end - range.start;
+        let bytes = limited(&doing, async {
+            self.objects.get_range(&object, range).await.map_err(|error| translate(&doing, error))
+        })
+        .await?;
+        if bytes.len() as u64 != wanted {
+            return Err(Error::Damaged(format!(
+                "{doing}: {wanted} bytes were asked for and {} came: the file is cut short",
+                bytes.len()
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// Writes a file if nothing has its name, durably. The one way a commit becomes visible.
+    pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Created> {
+        self.put(path, bytes, PutMode::Create).await
+    }
+
+    /// Replaces a file whole. Only for `_last_checkpoint`, which is a hint and never the truth.
+    pub async fn replace(&self, path: &str, bytes: Bytes) -> Result<()> {
+        self.put(path, bytes, PutMode::Overwrite).await.map(|_| ())
+    }
+
+    async fn put(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<Created> {
+        let doing = format!("write {}/{path}", self.url);
+        if let Some(local) = &self.local {
+            let (local, path) = (local.clone(), path.to_string());
+            limited(&doing, blocking(move || local.make_parents(&path))).await?;
+        }
+        let object = self.object_path(path)?;
+        let options = PutOptions { mode, ..PutOptions::default() };
+        limited(&doing, async {
+            match self.objects.put_opts(&object, PutPayload::from_bytes(bytes), options).await {
+                Ok(_) => Ok(Created::Created),
+                Err(object_store::Error::AlreadyExists { .. }) => Ok(Created::ExistsAlready),
+                Err(error) => Err(translate(&doing, error)),
+            }
+        })
+        .await
+    }
+
+    /// Gives a local file's content a name in the store if nothing has that name: by a link on the
+    /// same file system, by a copy else. Durable when it returns.
+    pub async fn publish(&self, staged: &Path, path: &str) -> Result<Created> {
+        self.publish_as(staged, path, false).await
+    }
+
+    /// As `publish`, by a copy always: for a file that another name can still change.
+    pub async fn publish_copy(&self, staged: &Path, path: &str) -> Result<Created> {
+        self.publish_as(staged, path, true).await
+    }
+
+    async fn publish_as(&self, staged: &Path, path: &str, copies: bool) -> Result<Created> {
+        let doing = format!("publish {}/{path}", self.url);
+        if let Some(local) = &self.local {
+            let (local, staged, path) = (local.clone(), staged.to_path_buf(), path.to_string());
+            // No time limit: a copy across file systems takes as long as its bytes do, and a
+            // local disk that hangs can't be hurried.
+            return blocking(move || local.publish(&staged, &path, copies)).await;
+        }
+        let staged = staged.to_path_buf();
+        let bytes = blocking(move || {
+            std::fs::read(&staged)
+                .map_err(|error| Error::from_io(format!("read {}", staged.display()), &error))
+        })
+        .await
+        .map_err(|error| error.during(&doing))?;
+        self.create(path, bytes.into()).await
+    }
+
+    /// Sets a file's time to now, where a file's time can be set; returns the one that it had.
+    /// Errors: [`Error::NotFound`].
+    pub async fn touch(&self, path: &str) -> Result<Option<SystemTime>> {
+        let Some(local) = &self.local else { return Ok(None) };
+        let doing = format!("touch {}/{path}", self.url);
+        let (local, path) = (local.clone(), path.to_string());
+        limited(&doing, blocking(move || local.touch(&path))).await.map(Some)
+    }
+
+    /// Gives a whole local folder a name in the store if nothing but an empty folder has it.
+    /// Errors: [`Error::Unsupported`] where the store can't rename a folder at once.
+    pub async fn publish_directory(&self, staged: &Path, path: &str) -> Result<Created> {
+        let Some(local) = &self.local else {
+            return Err(Error::Unsupported(format!(
+                "publish {}/{path}: this store can't make a folder appear at once",
+                self.url
+            )));
+        };
+        let (local, staged, path) = (local.clone(), staged.to_path_buf(), path.to_string());
+        blocking(move || local.publish_directory(&staged, &path)).await
+    }
+
+    /// Makes an empty folder, where the store is one that has them.
+    pub async fn make_directory(&self, path: &str) -> Result<()> {
+        let Some(local) = &self.local else { return Ok(()) };
+        let (local, path) = (local.clone(), path.to_string());
+        blocking(move || local.make_directory(&path)).await
+    }
+
+    /// Removes an empty folder, where the store is one that has them.
+    pub async fn remove_directory(&self, path: &str) -> Result<()> {
+        let Some(local) = &self.local else { return Ok(()) };
+        let (local, path) = (local.clone(), path.to_string());
+        blocking(move || local.remove_directory(&path)).await
+    }
+
+    fn object_path(&self, path: &str) -> Result<ObjectPath> {
+        let whole = join(&self.prefix, path);
+        ObjectPath::parse(&whole)
+            .map_err(|error| Error::Refused(format!("{}/{path}: {error}", self.url)))
+    }
+
+    fn entry(&self, meta: object_store::ObjectMeta) -> Option<Entry> {
+        let path = meta.location.as_ref();
+        let path = match self.prefix.as_str() {
+            "" => path,
+            prefix => path.strip_prefix(prefix)?.strip_prefix('/')?,
+        };
+        let modified_ms = meta.last_modified.timestamp_millis();
+        Some(Entry { path: path.to_string(), size: meta.size, modified_ms })
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Joins two relative paths; either may be empty.
+pub fn join(parent: &str, child: &str) -> String {
+    match (parent, child) {
+        ("", child) => child.to_string(),
+        (parent, "") => parent.to_string(),
+        (parent, child) => format!("{parent}/{child}"),
+    }
+}
+
+/// Runs a local system call away from the runtime's own threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Damaged(format!("BUG: a store call panicked: {error}"))),
+    }
+}
+
+async fn limited<T>(doing: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
+    match tokio::time::timeout(Duration::from_secs(CALL_SECONDS_MAX), call).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::TimedOut(format!("{doing}: no answer in {CALL_SECONDS_MAX} s"))),
+    }
+}
+
+/// Tells a failure of `object_store` by what the caller can do.
+fn translate(doing: &str, error: object_store::Error) -> Error {
+    match &error {
+        object_store::Error::NotFound { .. } => Error::NotFound(format!("{doing}: not found")),
+        object_store::Error::AlreadyExists { .. } => {
+            Error::Exists(format!("{doing}: exists already"))
+        }
+        object_store::Error::InvalidPath { .. } => Error::Refused(format!("{doing}: {error}")),
+        _ => {
+            // A full disk or a read-only one is told by the system's own error, deep inside.
+            let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+            while let Some(cause) = source {
+                if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+                    return Error::from_io(doing, io);
+                }
+                source = cause.source();
+            }
+            Error::Unreachable(format!("{doing}: {error}"))
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod fault;
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@
 pub mod error;
 pub mod log;
 pub mod store;
+pub mod table;
 
 #[cfg(test)]
 mod tidy;

@@ -1,0 +1,180 @@
+//! A staged table where none exists: it appears at once, with its whole history.
+//!
+//! All data files first, under their own names, then the staged `_delta_log` by one rename. No
+//! entry of ours is written, so the proof is another one: the staged log is gone from the staging
+//! directory, and the table's log is that very folder.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::facts;
+use super::facts::blocking;
+use super::manifest::StagedFile;
+use super::plan::{Counts, Kind, Presence, Upload};
+use super::prepare::StagedLog;
+use super::publish::Published;
+use super::report::CommitSummary;
+use super::run::{Done, Run};
+use super::send::Author;
+use crate::error::{Error, Result};
+use crate::log::protocol::check_commit;
+use crate::store::Created;
+use crate::table::restore::vector_files;
+use crate::table::staging::{Attempt, Sealed};
+use crate::table::{FilePath, LOG_DIRECTORY, Table};
+
+/// What the journal calls an attempt that renames a log into place.
+const TXN_PREFIX: &str = "import-";
+
+/// Whether a journaled attempt is an import.
+pub fn is_one(attempt: &Attempt) -> bool {
+    attempt.txn_id.starts_with(TXN_PREFIX)
+}
+
+/// Whether an import took place: the staged log is gone, and the table's is that very folder.
+pub async fn author(
+    table: &std::sync::Arc<Table>,
+    sealed: &std::sync::Arc<Sealed>,
+    attempt: &Attempt,
+) -> Result<Author> {
+    let (staged, wanted) = (sealed.clone(), attempt.log_folder);
+    if blocking(move || staged.log_store()).await?.is_some() {
+        return Ok(Author::Nobody);
+    }
+    let Some(root) = table.store().local_root() else { return Ok(Author::Another) };
+    let log = root.join(LOG_DIRECTORY);
+    let found = blocking(move || identity(&log)).await;
+    match found {
+        Ok(found) if Some(found) == wanted => Ok(Author::Us),
+        Ok(_) | Err(Error::NotFound(_)) => Ok(Author::Another),
+        Err(error) => Err(error),
+    }
+}
+
+/// Device and inode of a folder, which a rename keeps.
+fn identity(folder: &Path) -> Result<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(folder)
+        .map_err(|error| Error::from_io(format!("look at {}", folder.display()), &error))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Publishes the staged table. `None`: another table, or file, was there first.
+pub async fn run(run: &mut Run<'_>) -> Result<Option<Done>> {
+    let prepared = run.prepared;
+    let Some(log) = &prepared.log else {
+        return Err(Error::Damaged("BUG: an import was begun without a staged log".into()));
+    };
+    if prepared.options.txn.is_some() {
+        return Err(Error::Refused(
+            "a staged table appears with its own history, so the option txn can't be written; \
+             remove it"
+                .into(),
+        ));
+    }
+    if let Err(error @ Error::CatalogManaged(_)) = check_commit(&log.snapshot.protocol) {
+        return Err(error);
+    }
+    let manifest = &prepared.manifest;
+    let files: Vec<StagedFile> = [&manifest.files[..], &manifest.change_data[..]].concat();
+    check(log, &files)?;
+    let store = run.table.store().clone();
+    let presence = facts::gather(&store, &files, &run.publications.ours).await?;
+    let (uploads, reused) = uploads(&files, &presence)?;
+    let line = run.line;
+    let published = run
+        .publications
+        .publish(&store, &files, &uploads, |done, total| {
+            line.tell(format!("publishes files: {done} of {total}"));
+        })
+        .await?;
+    if published == Published::NameTaken {
+        return Ok(None);
+    }
+    let version = log.snapshot.version;
+    let counts = Counts { added: log.snapshot.adds.len() as u64, reused, ..Counts::default() };
+    let left_out = manifest.left_out_paths();
+    let bytes = run.publications.bytes;
+    let summary = CommitSummary::new(Some(version), Kind::Create, counts, bytes, left_out);
+    let txn_id = format!("{TXN_PREFIX}{}", uuid::Uuid::new_v4());
+    let folder = run.sealed.root().join(LOG_DIRECTORY);
+    let log = folder.clone();
+    let log = blocking(move || identity(&log)).await?;
+    let attempt = run.journal(&txn_id, version, &summary, Some(log)).await?;
+    run.line.tell(format!("publishes the log up to version {version}"));
+    let outcome = store.publish_directory(&folder, LOG_DIRECTORY).await;
+    match (outcome, author(run.table, run.sealed, &attempt).await) {
+        (Ok(Created::Created), _) | (Err(_), Ok(Author::Us)) => {
+            run.table.refresh().await.unwrap_or_else(|error| {
+                tracing::warn!(table = run.table.label(), "look at the new table: {error}");
+            });
+            Ok(Some(Done { summary, staged: attempt.files }))
+        }
+        (Ok(Created::ExistsAlready), _) => {
+            run.sealed.clear_attempt()?;
+            Ok(None)
+        }
+        (Err(error), Ok(Author::Nobody | Author::Another)) => {
+            run.sealed.clear_attempt()?;
+            Err(error)
+        }
+        (Err(error), Err(_)) => Err(Error::Unknown(format!(
+            "whether the table was published can't be told yet: {error}; sync again"
+        ))),
+    }
+}
+
+/// The log and the files must be of one table: all that its newest version needs is staged, and
+/// nothing is that no version names.
+fn check(log: &StagedLog, files: &[StagedFile]) -> Result<()> {
+    let find = |path: &FilePath| {
+        files.iter().find(|file| file.path == *path).ok_or_else(|| {
+            Error::Damaged(format!(
+                "{path}: named by the staged log (version {}) and not staged",
+                log.snapshot.version
+            ))
+        })
+    };
+    let by_path: std::collections::BTreeMap<&FilePath, &StagedFile> =
+        files.iter().map(|file| (&file.path, file)).collect();
+    for (path, add) in &log.snapshot.adds {
+        let file = match by_path.get(path) {
+            Some(file) => file,
+            None => find(path)?,
+        };
+        if i64::try_from(file.entry.size) != Ok(add.size) {
+            return Err(Error::Damaged(format!(
+                "{path}: the staged file has {} bytes, and its log says {}",
+                file.entry.size, add.size
+            )));
+        }
+    }
+    for path in vector_files(&log.snapshot)? {
+        find(&path)?;
+    }
+    let is_change_data = |file: &StagedFile| file.path.as_str().starts_with("_change_data/");
+    match files.iter().find(|f| !f.is_vector() && !is_change_data(f) && !log.names(&f.path)) {
+        None => Ok(()),
+        Some(file) => Err(Error::Refused(format!(
+            "{}: the staged _delta_log doesn't name this file; remove it",
+            file.path
+        ))),
+    }
+}
+
+fn uploads(files: &[StagedFile], presence: &[Presence]) -> Result<(Vec<Upload>, u64)> {
+    let (mut uploads, mut reused) = (Vec::new(), 0);
+    for (source, (file, presence)) in files.iter().zip(presence).enumerate() {
+        match presence {
+            Presence::Absent => uploads.push(Upload { source, to: file.path.clone() }),
+            Presence::Ours | Presence::Same => reused += 1,
+            Presence::SameShared => return Err(facts::still_held(&file.path)),
+            Presence::Other => {
+                return Err(Error::Refused(format!(
+                    "{}: another file has that name where the table would be; move it away",
+                    file.path
+                )));
+            }
+        }
+    }
+    Ok((uploads, reused))
+}

@@ -1,0 +1,156 @@
+//! What is known of a staging directory before any table is looked at: options, files, footers,
+//! and the staged log where there is one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::digests;
+use super::examine::{self, Opened};
+use super::facts::blocking;
+use super::manifest::Manifest;
+use super::options::Options;
+use super::plan::is_on;
+use crate::error::{Error, Result};
+use crate::log::action::Action;
+use crate::log::history::History;
+use crate::log::listing::{commit_name, log_path};
+use crate::store::Store;
+use crate::table::staging::{Content, StagedEntry};
+use crate::table::{FilePath, Snapshot, Version};
+
+/// Footers that are read at a time.
+const FOOTERS_AT_ONCE: usize = 8;
+
+/// A staging directory, read.
+pub struct Prepared {
+    pub options: Options,
+    pub manifest: Manifest,
+    pub log: Option<StagedLog>,
+    /// Data files with their footers; none where a staged log speaks for them.
+    pub opened: Arc<Vec<Opened>>,
+    /// Rows of the data files beside a staged log, as far as they lie in the spool.
+    pub rows: BTreeMap<FilePath, i64>,
+}
+
+/// A staged `_delta_log`.
+pub struct StagedLog {
+    /// Its newest version.
+    pub snapshot: Snapshot,
+    history: History,
+    /// Files of the change data feed, which may lie beside the data.
+    change_data: BTreeSet<FilePath>,
+}
+
+impl Prepared {
+    /// Reads what was staged. `log_store`: the staged tree, where it has a log. Errors: what keeps
+    /// it from being committed to any table, by name.
+    pub async fn read(
+        entries: Vec<StagedEntry>,
+        options: &str,
+        log_store: Option<Store>,
+        table: &Store,
+    ) -> Result<Prepared> {
+        let options = Options::parse(options)?;
+        let mut manifest = Manifest::of(entries)?;
+        if let Some(list) = manifest.digests.clone() {
+            // Before the log is read, for it may be what was damaged.
+            let (files, store) = (manifest.with_digests(), table.clone());
+            blocking(move || digests::check(&list, &files, &store)).await?;
+        }
+        let log = match log_store {
+            Some(_) if !manifest.has_log => return Err(empty_log()),
+            Some(store) => Some(StagedLog::read(&store, &options).await?),
+            None => None,
+        };
+        let (mut opened, mut rows) = (Vec::new(), BTreeMap::new());
+        let mut wanted = manifest.files.clone();
+        wanted.retain(|file| {
+            // A reference's bytes are the table's own, and its log speaks for them.
+            let is_spooled = matches!(file.entry.content, Content::Spooled(_));
+            log.is_none() || (is_spooled && !file.is_vector())
+        });
+        let store = table.clone();
+        let footers = wanted.into_iter().map(move |file| {
+            let store = store.clone();
+            blocking(move || examine::read_footer(&file, &store))
+        });
+        let mut footers = stream::iter(footers).buffered(FOOTERS_AT_ONCE);
+        while let Some(file) = footers.try_next().await? {
+            // A backup may have very many files, and of these no more is needed.
+            match log.is_some() {
+                true => drop(rows.insert(file.path, file.footer.rows())),
+                false => opened.push(file),
+            }
+        }
+        drop(footers);
+        if let Some(log) = &log {
+            // Spark leaves files without rows behind that its log never names; nothing is lost.
+            manifest.leave_out(|file| rows.get(&file.path) == Some(&0) && !log.names(&file.path));
+        }
+        Ok(Prepared { options, manifest, log, opened: Arc::new(opened), rows })
+    }
+}
+
+/// Tools make folders before files; without its log a table would be appended, rows and all.
+fn empty_log() -> Error {
+    Error::Busy(
+        "_delta_log is empty: a tool that brings a table was interrupted; let it finish, or remove \
+         the directory to append the files"
+            .into(),
+    )
+}
+
+impl StagedLog {
+    async fn read(store: &Store, options: &Options) -> Result<StagedLog> {
+        let doing = "the staged _delta_log";
+        if options.said_mode.is_some() || options.merge_schema.is_some() {
+            return Err(Error::Refused(
+                "a staged _delta_log makes the table what it says: the options mode and \
+                 merge_schema have no meaning beside it; remove them"
+                    .into(),
+            ));
+        }
+        let history = History::load(store).await.map_err(|error| error.during(doing))?;
+        let newest = history.newest().map_err(|error| error.during(doing))?;
+        let snapshot =
+            Snapshot::load(store, Some(newest)).await.map_err(|error| error.during(doing))?;
+        let change_data =
+            change_data(store, &history).await.map_err(|error| error.during(doing))?;
+        Ok(StagedLog { snapshot, history, change_data })
+    }
+
+    /// Whether any version of the staged log names a file.
+    pub fn names(&self, path: &FilePath) -> bool {
+        self.history.intervals().ever_held(path.as_str())
+            || self.change_data.contains(path)
+            || self.snapshot.removes.keys().any(|(removed, _)| removed == path.as_str())
+    }
+}
+
+/// The files that `cdc` actions name, where any version has a change data feed. They are no part of
+/// a version, so no snapshot has them.
+async fn change_data(store: &Store, history: &History) -> Result<BTreeSet<FilePath>> {
+    let mut named = BTreeSet::new();
+    let has_feed = |version: &Version| {
+        let facts = history.facts(*version);
+        facts.is_some_and(|facts| is_on(&facts.metadata, "delta.enableChangeDataFeed"))
+    };
+    for version in history.versions().into_iter().filter(has_feed) {
+        let bytes = match store.read(&log_path(&commit_name(version))).await {
+            Ok(bytes) => bytes,
+            // The version stands in a checkpoint alone.
+            Err(Error::NotFound(_)) => continue,
+            Err(error) => return Err(error),
+        };
+        for line in bytes.split(|byte| *byte == b'\n') {
+            if let Ok(Some(Action::Cdc(cdc))) = Action::from_line(line)
+                && let Some(path) = cdc.get("path").and_then(serde_json::Value::as_str)
+            {
+                named.insert(FilePath::from_log(path)?);
+            }
+        }
+    }
+    Ok(named)
+}

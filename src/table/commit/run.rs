@@ -1,0 +1,489 @@
+//! Drives one commit from the seal to the proof.
+//!
+//! ```text
+//! seal → settle what an earlier attempt left → read what was staged
+//!      → look at the table → plan → publish data → journal → send → proof → empty the staging
+//!             ↑______________ another commit got in between _____________|
+//! ```
+//!
+//! Invariants. Nothing of a plan is visible before its log entry is there, and its data is durable
+//! before the entry is sent. The entry is journaled before it is sent, under a txnId that stays the
+//! same for as long as the version that it was sent as is open: whichever of two sends lands, it is
+//! found to be ours. An error before the entry was sent leaves the staging directory as it was.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::checkpoint::{self, now_ms};
+use super::examine::{self, Examined};
+use super::facts::{self, blocking};
+use super::import;
+use super::plan::{Kind, Newest, Plan};
+use super::prepare::Prepared;
+use super::publish::{Publications, Published};
+use super::report::{self, CommitSummary};
+use super::send::{Author, Sent, author, send};
+use super::write;
+use crate::error::{Error, Result};
+use crate::log::action::{Action, DeletionVector};
+use crate::log::protocol::supports;
+use crate::table::restore;
+use crate::table::staging::{Attempt, Sealed, StagedIdentity};
+use crate::table::{BoardLine, FilePath, History, Snapshot, Table, Version};
+
+/// How often a commit is planned again because another one got in between.
+const TRIES_MAX: u32 = 1000;
+/// Longest pause between two tries; they are spread below it, so that two daemons don't keep step.
+const PAUSE_MS_MAX: u64 = 50;
+
+/// A commit that ended well.
+pub struct Done {
+    pub summary: CommitSummary,
+    /// What is taken out of the staging directory now.
+    pub staged: Vec<StagedIdentity>,
+}
+
+/// A commit under way.
+pub struct Run<'a> {
+    pub table: &'a Arc<Table>,
+    pub sealed: &'a Arc<Sealed>,
+    pub line: &'a BoardLine<'a>,
+    pub prepared: &'a Prepared,
+    pub publications: Publications,
+    /// The version that was sent last, and the txnId it was sent under.
+    pub slot: Option<(Version, String)>,
+    planner: Planner,
+}
+
+/// Makes plans, and keeps of one what the next can use.
+#[derive(Default)]
+pub struct Planner {
+    examined: Option<(Newest, Arc<Examined>)>,
+    new_table_id: Option<String>,
+}
+
+/// What became of one try.
+enum Try {
+    Done(Done),
+    /// Another commit, or another file, was there first.
+    Again,
+}
+
+/// Commits a sealed staging directory. Errors: the store's, and what the table refuses.
+pub async fn run(table: &Arc<Table>, sealed: &Arc<Sealed>, line: &BoardLine<'_>) -> Result<Done> {
+    let slot = match settle(table, sealed).await? {
+        Settled::Committed(done) => return Ok(done),
+        Settled::Open(slot) => slot,
+    };
+    line.tell("reads what was staged");
+    let (entries, options, log_store) = {
+        let sealed = sealed.clone();
+        blocking(move || {
+            // The staged log first: reading it may make files of references.
+            let log_store = sealed.log_store()?;
+            Ok((sealed.files()?, sealed.options_text(), log_store))
+        })
+        .await?
+    };
+    let prepared = Prepared::read(entries, &options, log_store, table.store()).await?;
+    let mut run = Run {
+        table,
+        sealed,
+        line,
+        prepared: &prepared,
+        publications: Publications::default(),
+        slot,
+        planner: Planner::default(),
+    };
+    let result = run.until_done().await;
+    if result.as_ref().is_err_and(|error| !matches!(error, Error::Unknown(_))) {
+        run.publications.give_times_back();
+    }
+    result
+}
+
+impl Run<'_> {
+    async fn until_done(&mut self) -> Result<Done> {
+        for tries in 0..TRIES_MAX {
+            if tries > 0 {
+                self.line.tell(format!("plans again: another commit was first ({tries})"));
+                let spread = u64::from(uuid::Uuid::new_v4().as_bytes()[0]);
+                let pause = PAUSE_MS_MAX.min(u64::from(tries)) * spread / 255;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            if let Try::Done(done) = self.once().await? {
+                return Ok(done);
+            }
+        }
+        Err(Error::Busy(format!("other commits were first {TRIES_MAX} times in a row; sync again")))
+    }
+
+    async fn once(&mut self) -> Result<Try> {
+        self.line.tell("looks at the table");
+        self.table.refresh().await?;
+        let prepared = self.prepared;
+        let newest = newest(self.table, prepared).await?;
+        if let (Some((sent, _)), Some(newest)) = (&self.slot, &newest)
+            && newest.version >= *sent
+        {
+            // Somebody has the version now, and it may be us: what was sent arrived late.
+            match settle(self.table, self.sealed).await? {
+                Settled::Committed(done) => return Ok(Try::Done(done)),
+                Settled::Open(slot) => self.slot = slot,
+            }
+        }
+        if let Some(newest) = &newest
+            && let Some(txn) = written_txn(self.table, prepared, newest.version)?
+        {
+            return Ok(Try::Done(self.nothing(kind(prepared, true), &txn)?));
+        }
+        if newest.is_none() && prepared.log.is_some() {
+            return match import::run(self).await? {
+                Some(done) => Ok(Try::Done(done)),
+                None => Ok(Try::Again),
+            };
+        }
+        let plan = self.planner.plan(self.table, prepared, newest, &self.publications).await?;
+        if !plan.uploads.is_empty() {
+            // A full spool is noticed here, while nothing is published.
+            let sealed = self.sealed.clone();
+            blocking(move || sealed.set_result(&report::text(&report::running()))).await?;
+        }
+        let line = self.line;
+        let published = self
+            .publications
+            .publish(self.table.store(), &prepared.manifest.files, &plan.uploads, |done, total| {
+                line.tell(format!("publishes files: {done} of {total}"));
+            })
+            .await?;
+        if published == Published::NameTaken {
+            return Ok(Try::Again);
+        }
+        if plan.actions.is_empty() {
+            let summary = self.summary(None, plan.kind, &plan);
+            return Ok(Try::Done(Done { summary, staged: self.all_staged()? }));
+        }
+        self.send(&plan).await
+    }
+
+    /// Journals the plan's entry and sends it.
+    async fn send(&mut self, plan: &Plan) -> Result<Try> {
+        // Before the journal, which has the staged files' times. What may still arrive from an
+        // earlier run was made new then, and its journal must go on to know the files.
+        let is_sent = self.slot.as_ref().is_some_and(|(version, _)| *version == plan.version);
+        let new = if is_sent { Vec::new() } else { not_live(self.table, plan)? };
+        if !self.publications.touch(self.table.store(), &new).await? {
+            return Ok(Try::Again);
+        }
+        let (txn_id, in_flight) = match self.slot.take() {
+            Some((version, txn_id)) if version == plan.version => (txn_id, true),
+            _ => (uuid::Uuid::new_v4().to_string(), false),
+        };
+        self.slot = Some((plan.version, txn_id.clone()));
+        let summary = self.summary(Some(plan.version), plan.kind, plan);
+        let staged = self.journal(&txn_id, plan.version, &summary, None).await?.files;
+        self.line.tell(format!("sends version {}", plan.version));
+        let entry = plan.entry(&txn_id).into();
+        match send(self.table.store(), plan.version, entry, &txn_id, in_flight).await? {
+            Sent::Committed => {
+                let metadata = plan.actions.iter().find_map(|action| match action {
+                    Action::MetaData(metadata) => Some(metadata.clone()),
+                    _ => None,
+                });
+                self.after(plan.version, metadata).await;
+                Ok(Try::Done(Done { summary, staged }))
+            }
+            Sent::Lost => {
+                // Settled: the version is another's. If the next plan is refused, the staging
+                // directory must be open to the user again.
+                self.sealed.clear_attempt()?;
+                Ok(Try::Again)
+            }
+            Sent::NotThere(error) => {
+                self.sealed.clear_attempt()?;
+                Err(error.during(&format!("commit version {}", plan.version)))
+            }
+        }
+    }
+
+    /// Journals an attempt, with the staged files as they are now, after they were published.
+    pub async fn journal(
+        &self,
+        txn_id: &str,
+        version: Version,
+        summary: &CommitSummary,
+        log_folder: Option<(u64, u64)>,
+    ) -> Result<Attempt> {
+        let (sealed, attempt) = (
+            self.sealed.clone(),
+            Attempt {
+                txn_id: txn_id.to_owned(),
+                version: version.0,
+                result: summary.to_json(),
+                options: self.sealed.options_text(),
+                log_folder,
+                files: Vec::new(),
+            },
+        );
+        blocking(move || {
+            let files = sealed.files()?.into_iter().map(|entry| entry.identity).collect();
+            let attempt = Attempt { files, ..attempt };
+            sealed.record_attempt(&attempt)?;
+            Ok(attempt)
+        })
+        .await
+    }
+
+    /// What follows a commit; no failure here is one of the commit.
+    async fn after(&self, version: Version, metadata: Option<crate::log::action::Metadata>) {
+        if let Err(error) = self.table.refresh().await {
+            tracing::warn!(table = self.table.label(), "look at the new version: {error}");
+        }
+        let known = self.table.read(|history| history.facts(version).map(|f| f.metadata.clone()));
+        let metadata = metadata.map(Arc::new).or_else(|| known.ok().flatten());
+        if metadata.is_some_and(|metadata| checkpoint::is_due(version, &metadata)) {
+            checkpoint::spawn(self.table.store().clone(), version);
+        }
+    }
+
+    /// What is staged was committed before, says its transaction.
+    fn nothing(&self, kind: Kind, txn: &str) -> Result<Done> {
+        let counts = super::plan::Counts::default();
+        let manifest = &self.prepared.manifest;
+        let mut summary = CommitSummary::new(None, kind, counts, 0, manifest.left_out_paths());
+        let taken = match manifest.files.len() {
+            0 => String::new(),
+            1 => "; 1 staged file was taken away".to_owned(),
+            more => format!("; {more} staged files were taken away"),
+        };
+        summary.reason = Some(format!("txn {txn} is in the table already{taken}"));
+        Ok(Done { summary, staged: self.all_staged()? })
+    }
+
+    pub fn summary(&self, version: Option<Version>, kind: Kind, plan: &Plan) -> CommitSummary {
+        let left_out = self.prepared.manifest.left_out_paths();
+        CommitSummary::new(version, kind, plan.counts, self.publications.bytes, left_out)
+    }
+
+    /// What is staged, where it is all in the table; nothing, where nothing of it was data.
+    fn all_staged(&self) -> Result<Vec<StagedIdentity>> {
+        let manifest = &self.prepared.manifest;
+        if manifest.files.is_empty() && !manifest.has_log {
+            return Ok(Vec::new());
+        }
+        Ok(self.sealed.files()?.into_iter().map(|entry| entry.identity).collect())
+    }
+}
+
+/// The files that a plan's entry names and the version before it doesn't.
+fn not_live(table: &Arc<Table>, plan: &Plan) -> Result<Vec<FilePath>> {
+    let (mut files, mut vectors) = (Vec::new(), BTreeSet::new());
+    for action in &plan.actions {
+        if let Action::Add(add) = action {
+            files.push(FilePath::from_log(&add.path)?);
+            let vector = add.deletion_vector.as_ref().map(DeletionVector::file).transpose()?;
+            vectors.extend(vector.flatten());
+        }
+    }
+    if let Some(newest) = plan.version.0.checked_sub(1).map(Version) {
+        table.read(|history| {
+            files.retain(|file| history.intervals().live(newest, file.as_str()).is_none());
+            if !vectors.is_empty() {
+                let live = history.deletion_vector_files(newest);
+                vectors.retain(|vector| live.binary_search(vector).is_err());
+            }
+        })?;
+    }
+    files.extend(vectors);
+    Ok(files)
+}
+
+/// What an earlier attempt came to.
+pub enum Settled {
+    Committed(Done),
+    /// It is not in the table. Where its version is still open, it may yet land: whoever sends
+    /// again sends under the same txnId.
+    Open(Option<(Version, String)>),
+}
+
+/// Settles the attempt that the journal has, if any, by looking at the table.
+pub async fn settle(table: &Arc<Table>, sealed: &Arc<Sealed>) -> Result<Settled> {
+    let Some(attempt) = sealed.attempt()? else { return Ok(Settled::Open(None)) };
+    let version = Version(attempt.version);
+    let found = match import::is_one(&attempt) {
+        true => import::author(table, sealed, &attempt).await?,
+        false => sent_author(table, version, &attempt.txn_id).await?,
+    };
+    match found {
+        Author::Us => {
+            let summary = CommitSummary::from_json(&attempt.result);
+            Ok(Settled::Committed(Done { summary, staged: attempt.files }))
+        }
+        Author::Nobody if !import::is_one(&attempt) => {
+            Ok(Settled::Open(Some((version, attempt.txn_id))))
+        }
+        Author::Nobody | Author::Another => {
+            sealed.clear_attempt()?;
+            Ok(Settled::Open(None))
+        }
+    }
+}
+
+/// Whose commit the version is that an attempt was sent as; nobody's: it is still open. Errors:
+/// [`Error::Unknown`], where the log was cleaned up meanwhile, for then it may have been ours.
+async fn sent_author(table: &Arc<Table>, version: Version, txn_id: &str) -> Result<Author> {
+    let found = author(table.store(), version, txn_id).await?;
+    if found != Author::Nobody {
+        return Ok(found);
+    }
+    table.refresh().await?;
+    if table.newest().map_or(true, |newest| newest < version) {
+        return Ok(Author::Nobody);
+    }
+    // It may have come between the two looks.
+    match author(table.store(), version, txn_id).await? {
+        Author::Nobody => Err(Error::Unknown(format!(
+            "version {version}, which this directory was sent as, is no longer in the log; compare \
+             its files with the table, then rm -r it, or copy them to a new staging directory"
+        ))),
+        found => Ok(found),
+    }
+}
+
+/// The newest version, with as much of it as the plan needs; `None`: there is no table yet.
+pub async fn newest(table: &Arc<Table>, prepared: &Prepared) -> Result<Option<Newest>> {
+    let read = table.read(|history| -> Result<Newest> {
+        let version = history.newest()?;
+        let facts = history
+            .facts(version)
+            .ok_or_else(|| Error::Damaged(format!("version {version} can't be rebuilt")))?;
+        if let Some(why) = &facts.unreadable {
+            return Err(Error::Unsupported(why.clone()));
+        }
+        Ok(Newest {
+            version,
+            protocol: facts.protocol.clone(),
+            metadata: facts.metadata.clone(),
+            commit_time_ms: facts.commit_time_ms,
+            snapshot: None,
+        })
+    });
+    let mut newest = match read {
+        Ok(newest) => newest?,
+        Err(Error::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let needs_all = prepared.log.is_some()
+        || prepared.options.mode() == super::options::Mode::Overwrite
+        || ["rowTracking", "clustering"].iter().any(|name| supports(&newest.protocol, name));
+    if needs_all {
+        let snapshot = Snapshot::load(table.store(), Some(newest.version)).await?;
+        newest.snapshot = Some(Arc::new(snapshot));
+    }
+    Ok(Some(newest))
+}
+
+/// The options' transaction, where the table has it already.
+fn written_txn(table: &Arc<Table>, prepared: &Prepared, newest: Version) -> Result<Option<String>> {
+    let Some((app_id, version)) = &prepared.options.txn else { return Ok(None) };
+    let written = table.read(|history| history.txn_version(app_id, newest))?;
+    let is_written = written.is_some_and(|written| written >= *version);
+    Ok(is_written.then(|| format!("{app_id}:{version}")))
+}
+
+fn kind(prepared: &Prepared, exists: bool) -> Kind {
+    match (prepared.log.is_some(), exists, prepared.options.mode()) {
+        (true, true, _) => Kind::Restore,
+        (_, false, _) => Kind::Create,
+        (false, true, super::options::Mode::Append) => Kind::Append,
+        (false, true, super::options::Mode::Overwrite) => Kind::Overwrite,
+    }
+}
+
+impl Planner {
+    /// Plans the commit against one newest version.
+    pub async fn plan(
+        &mut self,
+        table: &Arc<Table>,
+        prepared: &Prepared,
+        newest: Option<Newest>,
+        publications: &Publications,
+    ) -> Result<Plan> {
+        let files = &prepared.manifest.files;
+        let presence = facts::gather(table.store(), files, &publications.ours).await?;
+        let of = |history: Option<(&History, Version)>| {
+            facts::facts(history, files, &presence, &publications.ours)
+        };
+        let facts = match &newest {
+            Some(newest) => table.read(|history| of(Some((history, newest.version))))?,
+            None => of(None),
+        };
+        let mut fresh_id = || uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
+        if let (Some(log), Some(newest)) = (&prepared.log, &newest) {
+            let store = self.sizes(table, &log.snapshot).await?;
+            return restore::plan(restore::Input {
+                newest,
+                staged: &log.snapshot,
+                files,
+                facts: &facts,
+                rows: &prepared.rows,
+                store: &store,
+                is_named: &|path| log.names(path),
+                options: &prepared.options,
+                now_ms: now_ms(),
+                fresh_id: &mut fresh_id,
+            });
+        }
+        let examined = self.examine(table, prepared, newest.as_ref()).await?;
+        write::plan(write::Input {
+            newest: newest.as_ref(),
+            files,
+            facts: &facts,
+            examined: &examined,
+            options: &prepared.options,
+            now_ms: now_ms(),
+            fresh_id: &mut fresh_id,
+        })
+    }
+
+    /// Sizes of what the store has of the files that a staged snapshot needs.
+    async fn sizes(
+        &self,
+        table: &Arc<Table>,
+        staged: &Snapshot,
+    ) -> Result<std::collections::BTreeMap<FilePath, u64>> {
+        let vectors = restore::vector_files(staged)?;
+        let paths = staged.adds.keys().chain(&vectors).collect();
+        let found = facts::look(table.store(), &paths).await?;
+        Ok(found.into_iter().map(|(path, entry)| (path, entry.size)).collect())
+    }
+
+    /// Fits the files to the table; done again only when its schema or rules changed.
+    async fn examine(
+        &mut self,
+        table: &Arc<Table>,
+        prepared: &Prepared,
+        newest: Option<&Newest>,
+    ) -> Result<Arc<Examined>> {
+        let base = match newest {
+            Some(newest) => newest.clone(),
+            None if prepared.opened.is_empty() => return Ok(Arc::new(Examined::nothing())),
+            None => {
+                let id = self.new_table_id.get_or_insert_with(|| uuid::Uuid::new_v4().to_string());
+                examine::new_table(&prepared.opened, id.clone(), now_ms())?
+            }
+        };
+        if let Some((known, examined)) = &self.examined
+            && known.has_rules_of(&base)
+        {
+            return Ok(examined.clone());
+        }
+        let (opened, store) = (prepared.opened.clone(), table.store().clone());
+        let (against, merge) = (base.clone(), prepared.options.merges());
+        let examined = blocking(move || examine::examine(&opened, &store, &against, merge)).await?;
+        let examined = Arc::new(examined);
+        self.examined = Some((base, examined.clone()));
+        Ok(examined)
+    }
+}

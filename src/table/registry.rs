@@ -1,0 +1,104 @@
+//! The tables of a lake, found as they are walked to.
+//!
+//! A folder is a table where it holds `_delta_log`. Nothing is searched ahead: a lake of ten
+//! thousand tables costs what is looked at.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::table::Table;
+use crate::error::Result;
+use crate::log::listing::LOG_DIRECTORY;
+use crate::store::{Store, join};
+
+/// All tables that were walked to, by path within the lake.
+pub struct Registry {
+    store: Store,
+    read_only: bool,
+    tables: Mutex<HashMap<String, Arc<Table>>>,
+}
+
+/// What a folder of the lake is.
+pub enum Folder {
+    Table(Arc<Table>),
+    /// A plain directory with the names of its subdirectories; tables may be in it.
+    Plain(Vec<String>),
+}
+
+impl Registry {
+    /// The tables beneath the root of `store`.
+    pub fn new(store: Store, read_only: bool) -> Registry {
+        Registry { store, read_only, tables: Mutex::default() }
+    }
+
+    /// The lake's own store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Whether the mount takes no writes.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The table at `path`, whether it has a log yet or will get one.
+    pub fn table(&self, path: &str) -> Arc<Table> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables
+            .entry(path.to_string())
+            .or_insert_with(|| {
+                Arc::new(Table::new(path.to_string(), self.store.child(path), self.read_only))
+            })
+            .clone()
+    }
+
+    /// All tables that were walked to, sorted by path.
+    pub fn known(&self) -> Vec<Arc<Table>> {
+        let mut known: Vec<Arc<Table>> = {
+            let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+            tables.values().cloned().collect()
+        };
+        known.sort_by(|a, b| a.path().cmp(b.path()));
+        known
+    }
+
+    /// The table at `path` if it is known to have a log: answered from memory.
+    pub fn known_table(&self, path: &str) -> Option<Arc<Table>> {
+        let tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.get(path).filter(|table| table.exists()).cloned()
+    }
+
+    /// Looks at the folder at `path` of the lake.
+    pub async fn folder(&self, path: &str) -> Result<Folder> {
+        // Before the listing: a table's own folder may hold a million files.
+        if self.store.has_directory(&join(path, LOG_DIRECTORY)).await? {
+            return Ok(Folder::Table(self.table(path)));
+        }
+        let listing = self.store.list(path).await?;
+        let visible = listing.directories.into_iter().filter(|name| !is_hidden(name));
+        Ok(Folder::Plain(visible.collect()))
+    }
+
+    /// Makes the folder at `path`.
+    pub async fn make_folder(&self, path: &str) -> Result<()> {
+        self.store.make_directory(path).await
+    }
+
+    /// Removes the empty folder at `path`.
+    pub async fn remove_folder(&self, path: &str) -> Result<()> {
+        self.store.remove_directory(path).await?;
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.remove(path);
+        Ok(())
+    }
+
+    /// The path of a folder's child.
+    pub fn child_path(parent: &str, name: &str) -> String {
+        join(parent, name)
+    }
+}
+
+/// Names that a lake doesn't show: ours, and those that Delta and Hadoop hide.
+pub fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') || name == LOG_DIRECTORY
+}

@@ -27,6 +27,7 @@
 
 pub mod error;
 pub mod log;
+pub mod namespace;
 pub mod store;
 pub mod table;
 

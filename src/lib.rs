@@ -26,6 +26,7 @@
 //! 6. No data or log file of a table is ever deleted.
 
 pub mod error;
+pub mod fs;
 pub mod log;
 pub mod namespace;
 pub mod store;

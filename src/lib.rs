@@ -25,6 +25,9 @@
 //! 5. No path of a log entry leaves the table's folder, and no symlink is followed.
 //! 6. No data or log file of a table is ever deleted.
 
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod fs;
 pub mod log;

@@ -8,9 +8,7 @@ use super::{
     DirectoryEntry, DirectoryListing, Found, Namespace, Node, Stamped, absent, inode::inode,
 };
 use crate::error::Result;
-use crate::table::{
-    LAST_CHECKPOINT, LOG_DIRECTORY, LastCheckpoint, LogFile, SIDECAR_DIRECTORY, Table,
-};
+use crate::table::{LAST_CHECKPOINT, LastCheckpoint, LogFile, SIDECAR_DIRECTORY, Table};
 
 impl Namespace {
     pub(super) fn log_folder_found(
@@ -126,11 +124,6 @@ impl Namespace {
         let of = stamped(table, last.version).unwrap_or(shown_in);
         self.last_checkpoint_found(table, Arc::new(last), of.commit_ms)
     }
-}
-
-/// A log file's path from the table's root.
-pub(super) fn path_in_table(name: &str) -> String {
-    format!("{LOG_DIRECTORY}/{name}")
 }
 
 fn is_sidecar(file: &LogFile) -> bool {

@@ -226,8 +226,7 @@ impl Namespace {
                 Ok(Opened::Local { file: opened, size: file.size })
             }
             Node::LogFile { table, file, .. } => {
-                let path = log_folder::path_in_table(&file.name);
-                let opened = table.open_file(&path, file.size)?;
+                let opened = table.open_file(&file.path(), file.size)?;
                 Ok(Opened::Local { file: opened, size: file.size })
             }
             Node::LastCheckpoint { last, .. } => Ok(Opened::Memory(last.bytes.to_vec())),

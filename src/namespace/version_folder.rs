@@ -9,7 +9,7 @@ use super::{
     inode::inode,
 };
 use crate::error::{Error, Result};
-use crate::table::{Child, LOG_DIRECTORY, LiveFile, Table, Version};
+use crate::table::{Child, LOG_DIRECTORY, LiveFile, Registry, Table, Version};
 
 /// The time of a deletion vector file that the store has lost.
 const LOST_MS: i64 = 0;
@@ -60,7 +60,7 @@ impl Namespace {
             return Ok(self.log_folder_found(table, version, false));
         }
         readable(table, version)?;
-        let path = child_path(directory, name);
+        let path = Registry::child_path(directory, name);
         let (live, is_directory) = table.read(|history| {
             let intervals = history.intervals();
             let live = intervals.live(version.version, &path).map(|file| data_file(&file));
@@ -91,7 +91,7 @@ impl Namespace {
             let children = history.intervals().children(version.version, directory).into_iter();
             let entries = children.map(|child| match child {
                 Child::Directory(name) => {
-                    let path = child_path(directory, name);
+                    let path = Registry::child_path(directory, name);
                     DirectoryEntry::new(name, self.version_folder_found(table, version, &path))
                 }
                 Child::File(name, file) => {
@@ -114,7 +114,11 @@ impl Namespace {
             }
             let found = match file {
                 Some(path) => self.vector_file_found(table, path).await?,
-                None => self.version_folder_found(table, version, &child_path(directory, name)),
+                None => self.version_folder_found(
+                    table,
+                    version,
+                    &Registry::child_path(directory, name),
+                ),
             };
             entries.push(DirectoryEntry::new(name, found));
         }
@@ -177,8 +181,4 @@ fn readable(table: &Arc<Table>, version: Stamped) -> Result<()> {
         }
         None => Ok(()),
     }
-}
-
-fn child_path(directory: &str, name: &str) -> String {
-    if directory.is_empty() { name.to_string() } else { format!("{directory}/{name}") }
 }

@@ -20,6 +20,7 @@ use futures::future::{BoxFuture, Shared};
 use lru::LruCache;
 
 use super::board::CommitBoard;
+use super::commit::facts::blocking;
 use super::frozen::{FrozenLog, LastCheckpoint, LogSightings};
 use super::staging::{Owner, Staging, StagingArea};
 use super::vectors::VectorFiles;
@@ -172,11 +173,13 @@ impl Table {
     /// Whether the newest commit is the file it was: else the table was dropped or replaced.
     async fn is_still_there(&self, newest: Version) -> Result<bool> {
         let known = self.read(|history| {
-            let mut files = history.log_files(newest).into_iter();
-            files.rfind(|file| file.version == newest).cloned()
+            // Asked at every look, so by its name; only a cleaned up log needs the search.
+            let commit = history.log_file(&listing::commit_name(newest));
+            let any = || history.log_files(newest).into_iter().rfind(|file| file.version == newest);
+            commit.or_else(any).cloned()
         })?;
         let Some(known) = known else { return Ok(false) };
-        let found = self.store.head(&format!("{}/{}", listing::LOG_DIRECTORY, known.name)).await?;
+        let found = self.store.head(&known.path()).await?;
         Ok(found.is_some_and(|entry| {
             entry.size == known.size && entry.modified_ms == known.modified_ms
         }))
@@ -385,19 +388,19 @@ impl Table {
     ) -> Result<Arc<Staging>> {
         self.settled().await?;
         let (table, name) = (self.clone(), name.to_owned());
-        on_disk(move || table.staging.begin(&name, mode, owner)).await
+        blocking(move || table.staging.begin(&name, mode, owner)).await
     }
 
     /// Removes an empty staging directory: `rmdir staging/NAME`.
     pub async fn abandon_staging(self: &Arc<Self>, name: &OsStr) -> Result<()> {
         self.settled().await?;
         let (table, name) = (self.clone(), name.to_owned());
-        on_disk(move || table.staging.abandon(&name)).await
+        blocking(move || table.staging.abandon(&name)).await
     }
 
     async fn settle(self: &Arc<Self>) -> Result<()> {
         let table = self.clone();
-        for staging in on_disk(move || table.staging.open_all()).await? {
+        for staging in blocking(move || table.staging.open_all()).await? {
             if let Err(error) = super::commit::recover(self, &staging).await {
                 tracing::warn!(
                     table = self.label(),
@@ -418,14 +421,4 @@ fn task(what: &'static str, work: impl Future<Output = Result<()>> + Send + 'sta
         ended.unwrap_or_else(|error| Err(Error::Damaged(format!("BUG: {what}: {error}"))))
     });
     ended.boxed().shared()
-}
-
-/// Runs calls on the spool that may wait, for a lock or the disk, where waiting holds up nobody.
-async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::Damaged(format!("BUG: a call on the spool panicked: {error}"))),
-    }
 }

@@ -212,6 +212,6 @@ pub async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::Damaged(format!("BUG: a step of a commit panicked: {error}"))),
+        Err(error) => Err(Error::Damaged(format!("BUG: work on the disk panicked: {error}"))),
     }
 }

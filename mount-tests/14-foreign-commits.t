@@ -60,6 +60,8 @@ is "who stands in a table stays there when others list the lake" \
   "$(cd "$MNT/new/versions/0" && ls -l "$MNT" >/dev/null && /bin/pwd && ls)" \
   "$MNT/new/versions/0
 $(ls "$MNT/new/versions/0")"
+is "in the table's own directory too, which the listing tells by its number" \
+  "$(cd "$MNT/new" && ls "$MNT" >/dev/null && /bin/pwd 2>&1)" "$MNT/new"
 
 # --- a table that is dropped and made again
 

@@ -57,7 +57,7 @@ impl FileColumn {
 
     /// The column's type for a table that is made from it: everything nullable, as Spark has it.
     /// Errors: [`Error::Refused`] naming the column and what Parquet calls its type.
-    pub fn data_type(&self, place: &str) -> Result<DataType> {
+    pub fn data_type(&self, place: &str, names: Names) -> Result<DataType> {
         Ok(match &self.kind {
             FileType::Leaf { stored: Stored::As(primitive), .. } => {
                 DataType::Primitive(primitive.clone())
@@ -69,14 +69,16 @@ impl FileColumn {
                 return Err(Error::Refused(foreign(place, name)));
             }
             FileType::Struct { is_variant: true, .. } => DataType::Primitive(Primitive::Variant),
-            FileType::Struct { fields, .. } => DataType::Struct(to_schema(fields, Some(place))?),
+            FileType::Struct { fields, .. } => {
+                DataType::Struct(to_schema(fields, Some(place), names)?)
+            }
             FileType::List(element) => DataType::Array {
-                element: Box::new(element.data_type(place)?),
+                element: Box::new(element.data_type(place, names)?),
                 contains_null: true,
             },
             FileType::Map { key, value } => DataType::Map {
-                key: Box::new(key.data_type(place)?),
-                value: Box::new(value.data_type(place)?),
+                key: Box::new(key.data_type(place, names)?),
+                value: Box::new(value.data_type(place, names)?),
                 value_contains_null: true,
             },
         })
@@ -108,8 +110,17 @@ pub fn foreign(place: &str, name: &str) -> String {
     format!("column {place:?} has the Parquet type {name}, which Delta doesn't have{hint}")
 }
 
+/// Which names columns may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Those that Spark takes in a table that doesn't map columns.
+    Plain,
+    /// All but the empty one: the table maps columns.
+    Any,
+}
+
 /// The schema of a table that is made from a file's columns. Errors: [`Error::Refused`].
-pub fn to_schema(columns: &[FileColumn], place: Option<&str>) -> Result<Schema> {
+pub fn to_schema(columns: &[FileColumn], place: Option<&str>, names: Names) -> Result<Schema> {
     let mut fields: Vec<Field> = Vec::with_capacity(columns.len());
     for column in columns {
         let path = place.map_or(column.name.clone(), |place| format!("{place}.{}", column.name));
@@ -118,13 +129,14 @@ pub fn to_schema(columns: &[FileColumn], place: Option<&str>) -> Result<Schema> 
                 "there are two columns {path:?}: names that differ only by case are one in Delta"
             )));
         }
-        if column.name.is_empty() || column.name.contains(NAME_REFUSED) {
+        let is_plain = !column.name.contains(NAME_REFUSED);
+        if column.name.is_empty() || (names == Names::Plain && !is_plain) {
             return Err(Error::Refused(format!(
-                "column {path:?} can't be named so in a new table: Spark takes no names that are \
-                 empty or have any of \" ,;{{}}()\\n\\t=\" in them"
+                "column {path:?} can't be named so: Spark takes no names that are empty or have any \
+                 of \" ,;{{}}()\\n\\t=\" in them"
             )));
         }
-        fields.push(Field::nullable(&column.name, column.data_type(&path)?));
+        fields.push(Field::nullable(&column.name, column.data_type(&path, names)?));
     }
     Ok(Schema { fields })
 }
@@ -190,6 +202,9 @@ impl Reader {
         ) {
             self.map(node, definition, depth)?
         } else {
+            if node.get_fields().is_empty() {
+                return Err(Error::Refused(format!("column {:?} has no fields", node.name())));
+            }
             let is_variant = matches!(info.logical_type_ref(), Some(LogicalType::Variant(_)));
             FileType::Struct { fields: self.fields(node, definition, depth)?, is_variant }
         };
@@ -349,7 +364,7 @@ mod tests {
                optional binary n; optional int64 o (TIMESTAMP_MICROS); optional binary p (UTF8);
              }",
         );
-        let schema = to_schema(&columns, None).unwrap();
+        let schema = to_schema(&columns, None, Names::Plain).unwrap();
         let names: Vec<String> =
             schema.fields.iter().map(|field| field.data_type.to_string()).collect();
         assert_eq!(
@@ -386,7 +401,7 @@ mod tests {
             ("optional fixed_len_byte_array(2) x (FLOAT16)", "float16"),
         ] {
             let columns = columns(&format!("message m {{ {field}; }}"));
-            let error = to_schema(&columns, None).unwrap_err();
+            let error = to_schema(&columns, None, Names::Plain).unwrap_err();
             assert!(
                 matches!(&error, Error::Refused(text) if text.contains(word) && text.contains("\"x\"")),
                 "{error:?}"
@@ -407,8 +422,10 @@ mod tests {
                }
              }",
         );
-        let types: Vec<String> =
-            columns.iter().map(|c| c.data_type(&c.name).unwrap().to_string()).collect();
+        let types: Vec<String> = columns
+            .iter()
+            .map(|c| c.data_type(&c.name, Names::Plain).unwrap().to_string())
+            .collect();
         assert_eq!(
             types,
             [
@@ -430,9 +447,10 @@ mod tests {
     #[test]
     fn names_that_a_new_table_cannot_have_are_refused() {
         let twice = columns("message m { optional int32 a; optional int32 A; }");
-        assert!(matches!(to_schema(&twice, None), Err(Error::Refused(_))));
+        assert!(matches!(to_schema(&twice, None, Names::Any), Err(Error::Refused(_))));
         let mut space = columns("message m { optional int32 a; }");
         space[0].name = "a b".into();
-        assert!(matches!(to_schema(&space, None), Err(Error::Refused(_))));
+        assert!(matches!(to_schema(&space, None, Names::Plain), Err(Error::Refused(_))));
+        to_schema(&space, None, Names::Any).unwrap();
     }
 }

@@ -16,7 +16,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnDescriptor;
 
 use crate::error::{Error, Result};
-use crate::log::file_schema::{FileColumn, read_columns, to_schema};
+use crate::log::file_schema::{FileColumn, Names, read_columns, to_schema};
 use crate::log::fit::NotNull;
 use crate::log::scalar::Scalar;
 use crate::log::schema::{Primitive, Schema};
@@ -79,7 +79,7 @@ impl Footer {
 
     /// The schema of a table made from this file. Errors: [`Error::Refused`].
     pub fn schema(&self) -> Result<Schema> {
-        to_schema(&self.columns, None).map_err(|error| error.during(&self.path))
+        to_schema(&self.columns, None, Names::Plain).map_err(|error| error.during(&self.path))
     }
 
     /// The parsed footer, for statistics.
@@ -142,7 +142,7 @@ impl Footer {
 
     /// Decodes a leaf and hands each definition level with its value to `visit`, until that
     /// returns false.
-    fn scan(
+    pub(super) fn scan(
         &self,
         file: &File,
         column: usize,
@@ -270,9 +270,7 @@ fn scan_chunk(
             scan_typed(r, leaf, |value| integer((*value).into()), visit)
         }
         ColumnReader::Int64ColumnReader(r) => scan_typed(r, leaf, |value| integer(*value), visit),
-        ColumnReader::Int96ColumnReader(r) => {
-            scan_typed(r, leaf, |value| Some(Scalar::Micros(value.to_micros())), visit)
-        }
+        ColumnReader::Int96ColumnReader(r) => scan_typed(r, leaf, Scalar::of_int96, visit),
         ColumnReader::FloatColumnReader(r) => {
             scan_typed(r, leaf, |value| Some(Scalar::Floating((*value).into())), visit)
         }

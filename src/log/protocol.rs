@@ -6,6 +6,8 @@
 //! writer version 4 without a generated column is no obstacle. Append-only tables and the change
 //! data feed are matters of what a commit does, and are judged by its plan.
 
+pub mod upgrade;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
@@ -252,9 +254,16 @@ pub fn supports(protocol: &Protocol, name: &str) -> bool {
     if is_listed(&protocol.writer_features) || is_listed(&protocol.reader_features) {
         return true;
     }
-    let Some(feature) = find(name) else { return false };
-    let (_, since) = feature.since;
-    since > 0 && (since..WRITER_VERSION_FEATURES).contains(&protocol.min_writer_version)
+    find(name).is_some_and(|feature| is_implied(feature, protocol))
+}
+
+/// Whether a protocol's legacy versions, both of them where the feature concerns readers too, imply
+/// a feature.
+fn is_implied(feature: &Feature, protocol: &Protocol) -> bool {
+    let (reader_since, writer_since) = feature.since;
+    writer_since > 0
+        && (writer_since..WRITER_VERSION_FEATURES).contains(&protocol.min_writer_version)
+        && protocol.min_reader_version >= reader_since
 }
 
 /// The least protocol that satisfies both: versions and features only go up (RESTORE). It is `one`
@@ -288,7 +297,7 @@ pub fn union(one: &Protocol, other: &Protocol) -> Protocol {
 }
 
 /// Whether versions and sets of features are equal.
-fn is_same(one: &Protocol, other: &Protocol) -> bool {
+pub fn is_same(one: &Protocol, other: &Protocol) -> bool {
     let set = |list: &Option<Vec<String>>| -> Option<BTreeSet<String>> {
         list.as_ref().map(|names| names.iter().cloned().collect())
     };
@@ -320,13 +329,17 @@ fn spelled_out(protocol: &Protocol) -> (Vec<String>, Vec<String>) {
     let mut readers = protocol.reader_features.clone().unwrap_or_default();
     let mut writers = protocol.writer_features.clone().unwrap_or_default();
     for feature in &FEATURES {
-        let (reader_since, writer_since) = feature.since;
-        if reader_since > 0 && protocol.min_reader_version == reader_since {
+        let (reader_since, _) = feature.since;
+        let is_listed = writers.iter().any(|name| name == feature.name);
+        let is_implied = is_implied(feature, protocol);
+        // A reader version 2 has no list, and may stand beside a list of writer features.
+        if reader_since > 0
+            && protocol.min_reader_version == reader_since
+            && (is_implied || is_listed)
+        {
             readers.push(feature.name.to_owned());
         }
-        if writer_since > 0
-            && (writer_since..WRITER_VERSION_FEATURES).contains(&protocol.min_writer_version)
-        {
+        if is_implied {
             writers.push(feature.name.to_owned());
         }
     }
@@ -353,142 +366,4 @@ fn find(name: &str) -> Option<&'static Feature> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn legacy(reader: i32, writer: i32) -> Protocol {
-        Protocol { min_reader_version: reader, min_writer_version: writer, ..Protocol::default() }
-    }
-
-    fn features(readers: &[&str], writers: &[&str]) -> Protocol {
-        let own = |names: &[&str]| Some(names.iter().map(|name| name.to_string()).collect());
-        Protocol {
-            min_reader_version: if readers.is_empty() { 1 } else { 3 },
-            min_writer_version: 7,
-            reader_features: if readers.is_empty() { None } else { own(readers) },
-            writer_features: own(writers),
-        }
-    }
-
-    fn metadata(configuration: &[(&str, &str)], field_metadata: &str) -> Metadata {
-        let configuration: Map<String, Value> = configuration
-            .iter()
-            .map(|(key, value)| (key.to_string(), Value::from(*value)))
-            .collect();
-        serde_json::from_value(serde_json::json!({
-            "id": "t",
-            "schemaString": format!(
-                r#"{{"type":"struct","fields":[{{"name":"c","type":"long","nullable":true,"metadata":{field_metadata}}}]}}"#
-            ),
-            "configuration": configuration,
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn reads_every_legacy_version_and_names_a_newer_one() {
-        for version in 1..=2 {
-            check_read(&legacy(version, 6)).unwrap();
-        }
-        let error = check_read(&legacy(99, 7)).unwrap_err();
-        assert!(matches!(&error, Error::Unsupported(text) if text.contains("99")), "{error:?}");
-        let error = check_commit(&legacy(1, 8)).unwrap_err();
-        assert!(matches!(&error, Error::Unsupported(text) if text.contains('8')), "{error:?}");
-    }
-
-    #[test]
-    fn an_unknown_reader_feature_refuses_reading_by_name() {
-        let protocol = features(&["deletionVectors", "teleport"], &["deletionVectors", "teleport"]);
-        let error = check_read(&protocol).unwrap_err();
-        assert!(matches!(&error, Error::Unsupported(text) if text.contains("\"teleport\"")));
-    }
-
-    #[test]
-    fn an_unknown_writer_feature_makes_the_table_read_only_by_name() {
-        let protocol = features(&[], &["appendOnly", "teleport"]);
-        check_read(&protocol).unwrap();
-        let error = check_commit(&protocol).unwrap_err();
-        assert!(matches!(&error, Error::Unsupported(text) if text.contains("\"teleport\"")));
-    }
-
-    #[test]
-    fn a_catalogs_table_is_read_and_not_written() {
-        for name in ["catalogManaged", "catalogOwned", "catalogOwned-preview"] {
-            let protocol = features(&[name], &[name]);
-            check_read(&protocol).unwrap();
-            assert!(matches!(check_commit(&protocol), Err(Error::CatalogManaged(_))));
-        }
-    }
-
-    #[test]
-    fn a_feature_version_without_its_list_is_damage() {
-        assert!(matches!(check_read(&legacy(3, 7)), Err(Error::Damaged(_))));
-        assert!(matches!(check_commit(&legacy(1, 7)), Err(Error::Damaged(_))));
-    }
-
-    #[test]
-    fn legacy_writers_are_judged_by_what_the_table_has() {
-        for version in 2..=6 {
-            check_write(&legacy(1, version), &metadata(&[], "{}")).unwrap();
-        }
-        let rules = [
-            (metadata(&[("delta.constraints.positive", "c > 0")], "{}"), "\"positive\""),
-            (metadata(&[], r#"{"delta.invariants":"{}"}"#), "invariant"),
-            (metadata(&[], r#"{"delta.generationExpression":"1"}"#), "generated"),
-            (metadata(&[], r#"{"delta.identity.start":1,"delta.identity.step":1}"#), "identity"),
-        ];
-        for (metadata, word) in rules {
-            let error = check_write(&legacy(1, 6), &metadata).unwrap_err();
-            assert!(matches!(&error, Error::Unsupported(text) if text.contains(word)), "{error:?}");
-            check_commit(&legacy(1, 6)).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_high_water_mark_is_no_part_of_the_rule() {
-        let at = |mark: i64| {
-            metadata(
-                &[],
-                &format!(
-                    r#"{{"delta.identity.start":1,"delta.identity.step":1,"delta.identity.highWaterMark":{mark}}}"#
-                ),
-            )
-        };
-        assert_eq!(row_rules(&at(1)).unwrap(), row_rules(&at(9)).unwrap());
-    }
-
-    #[test]
-    fn union_goes_up_and_spells_legacy_features_out() {
-        assert_eq!(union(&legacy(1, 2), &legacy(2, 5)), legacy(2, 5));
-        let both = union(&legacy(2, 5), &features(&["deletionVectors"], &["deletionVectors"]));
-        assert_eq!(both.min_reader_version, 3);
-        assert_eq!(both.reader_features.unwrap(), ["columnMapping", "deletionVectors"]);
-        let writers = both.writer_features.unwrap();
-        for name in ["appendOnly", "invariants", "columnMapping", "deletionVectors"] {
-            assert!(writers.iter().any(|writer| writer == name), "{name}");
-        }
-        let same = features(&[], &["appendOnly"]);
-        assert_eq!(union(&same, &same), same);
-        let unsorted =
-            features(&["v2Checkpoint", "deletionVectors"], &["v2Checkpoint", "appendOnly"]);
-        let sorted =
-            features(&["deletionVectors", "v2Checkpoint"], &["appendOnly", "v2Checkpoint"]);
-        assert_eq!(union(&unsorted, &sorted), unsorted);
-    }
-
-    #[test]
-    fn adding_a_feature_that_is_there_changes_nothing() {
-        assert_eq!(with_features(&legacy(1, 2), &["appendOnly"]), legacy(1, 2));
-        let ntz = with_features(&legacy(1, 2), &["timestampNtz"]);
-        assert_eq!(ntz.reader_features.as_deref(), Some(&["timestampNtz".to_owned()][..]));
-        assert_eq!(ntz.min_writer_version, 7);
-    }
-
-    #[test]
-    fn supports_knows_lists_and_legacy_versions() {
-        assert!(supports(&legacy(2, 5), "columnMapping"));
-        assert!(!supports(&legacy(1, 4), "columnMapping"));
-        assert!(!supports(&features(&[], &["domainMetadata"]), "appendOnly"));
-        assert!(supports(&features(&[], &["domainMetadata"]), "domainMetadata"));
-    }
-}
+mod tests;

@@ -4,13 +4,15 @@ use std::cmp::Ordering;
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use parquet::basic::{ConvertedType, LogicalType, TimeUnit};
+use parquet::data_type::Int96;
 use parquet::schema::types::ColumnDescriptor;
 
 use crate::log::partition::canonical;
 use crate::log::schema::Primitive;
 
-/// Longest string in statistics, in characters, before its tie-breaker; as Spark has it.
-const STRING_CHARS_MAX: usize = 32;
+/// Longest string in statistics, in characters, before its tie-breaker, where the table says no
+/// other length; as Spark has it.
+pub const STRING_CHARS_MAX: usize = 32;
 
 /// A value that is not null.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +62,16 @@ impl Scalar {
         }
     }
 
+    /// Reads the oldest kind of timestamp; `None`: out of range.
+    pub fn of_int96(value: &Int96) -> Option<Scalar> {
+        const EPOCH_DAY: i64 = 2_440_588;
+        const DAY_MICROS: i64 = 86_400_000_000;
+        let [low, high, day] = value.data() else { return None };
+        let day = i64::from(day.cast_signed()) - EPOCH_DAY;
+        let nanos = (u64::from(*high) << 32 | u64::from(*low)).cast_signed();
+        day.checked_mul(DAY_MICROS)?.checked_add(nanos / 1000).map(Scalar::Micros)
+    }
+
     /// Reads a byte array by the leaf's annotation; `None`: too long for a decimal.
     pub fn of_bytes(leaf: &ColumnDescriptor, value: &[u8]) -> Option<Scalar> {
         let is_decimal = match leaf.logical_type_ref() {
@@ -97,9 +109,14 @@ impl Scalar {
         canonical(&text, primitive)
     }
 
-    /// The value as JSON text in `minValues` or `maxValues` of a column of that type; `None`:
-    /// this value, or this type, has no place there.
-    pub fn to_statistic(&self, primitive: &Primitive, bound: Bound) -> Option<String> {
+    /// The value as JSON text in `minValues` or `maxValues` of a column of that type, strings cut
+    /// to `string_chars`; `None`: this value, or this type, has no place there.
+    pub fn to_statistic(
+        &self,
+        primitive: &Primitive,
+        bound: Bound,
+        string_chars: usize,
+    ) -> Option<String> {
         match (self, primitive) {
             (Scalar::Integer(value), _) => Some(value.to_string()),
             (Scalar::Decimal { unscaled, scale }, _) => Some(decimal_text(*unscaled, *scale)),
@@ -109,11 +126,12 @@ impl Scalar {
             (Scalar::Days(days), _) => date_text(*days).map(|date| format!("\"{date}\"")),
             (Scalar::Micros(micros), _) => timestamp_text(*micros, primitive, bound),
             (Scalar::Floating(value), _) => floating_text(*value, bound),
+            (Scalar::Bytes(_), Primitive::String) if string_chars == 0 => None,
             (Scalar::Bytes(bytes), Primitive::String) => {
                 let text = std::str::from_utf8(bytes).ok()?;
                 let cut = match bound {
-                    Bound::Min => text.chars().take(STRING_CHARS_MAX).collect(),
-                    Bound::Max => cut_max(text)?,
+                    Bound::Min => text.chars().take(string_chars).collect(),
+                    Bound::Max => cut_max(text, string_chars)?,
                 };
                 Some(serde_json::Value::String(cut).to_string())
             }
@@ -144,7 +162,7 @@ fn decimal(leaf: &ColumnDescriptor, unscaled: i128) -> Option<Scalar> {
 }
 
 /// A decimal with all digits of its scale: exact, as no binary number could be.
-fn decimal_text(unscaled: i128, scale: u8) -> String {
+pub fn decimal_text(unscaled: i128, scale: u8) -> String {
     let sign = if unscaled < 0 { "-" } else { "" };
     let scale = usize::from(scale);
     let digits = format!("{:0>width$}", unscaled.unsigned_abs(), width = scale + 1);
@@ -153,7 +171,8 @@ fn decimal_text(unscaled: i128, scale: u8) -> String {
     format!("{sign}{whole}{point}{fraction}")
 }
 
-fn date_text(days: i64) -> Option<String> {
+/// `yyyy-MM-dd`; `None`: a year that has not four digits.
+pub fn date_text(days: i64) -> Option<String> {
     let epoch = NaiveDate::from_ymd_opt(1970, 1, 1)?;
     let date = epoch.checked_add_signed(chrono::TimeDelta::try_days(days)?)?;
     (1..=9999).contains(&date.year()).then(|| date.format("%Y-%m-%d").to_string())
@@ -184,14 +203,14 @@ fn floating_text(value: f64, bound: Bound) -> Option<String> {
 
 /// Cuts a maximum so that it stays one, by Spark's rule: the prefix and a character that is greater
 /// than the first one cut off. `None`: there is none within twice the length.
-fn cut_max(text: &str) -> Option<String> {
+fn cut_max(text: &str, string_chars: usize) -> Option<String> {
     const LAST: char = char::MAX;
     const LAST_ASCII: char = '\u{7f}';
     let chars: Vec<char> = text.chars().collect();
-    if chars.len() <= STRING_CHARS_MAX {
+    if chars.len() <= string_chars {
         return Some(text.to_owned());
     }
-    for length in STRING_CHARS_MAX..=2 * STRING_CHARS_MAX {
+    for length in string_chars..=string_chars.saturating_mul(2) {
         let Some(cut) = chars.get(length) else { return Some(text.to_owned()) };
         let breaker = match *cut {
             LAST => continue,
@@ -209,7 +228,7 @@ mod tests {
 
     fn string(text: &str, bound: Bound) -> Option<String> {
         Scalar::Bytes(text.into())
-            .to_statistic(&Primitive::String, bound)
+            .to_statistic(&Primitive::String, bound, STRING_CHARS_MAX)
             .map(|json| serde_json::from_str(&json).unwrap())
     }
 
@@ -233,20 +252,23 @@ mod tests {
     #[test]
     fn timestamps_are_rounded_outward_to_milliseconds() {
         let text = |micros, bound| {
-            Scalar::Micros(micros).to_statistic(&Primitive::Timestamp, bound).unwrap()
+            Scalar::Micros(micros).to_statistic(&Primitive::Timestamp, bound, 32).unwrap()
         };
         assert_eq!(text(1_001, Bound::Min), "\"1970-01-01T00:00:00.001Z\"");
         assert_eq!(text(1_001, Bound::Max), "\"1970-01-01T00:00:00.002Z\"");
         assert_eq!(text(-1, Bound::Min), "\"1969-12-31T23:59:59.999Z\"");
         assert_eq!(text(-1, Bound::Max), "\"1970-01-01T00:00:00.000Z\"");
-        let ntz = Scalar::Micros(0).to_statistic(&Primitive::TimestampNtz, Bound::Min).unwrap();
+        let ntz = Scalar::Micros(0).to_statistic(&Primitive::TimestampNtz, Bound::Min, 32).unwrap();
         assert_eq!(ntz, "\"1970-01-01T00:00:00.000\"");
-        assert_eq!(Scalar::Micros(i64::MAX).to_statistic(&Primitive::Timestamp, Bound::Max), None);
+        assert_eq!(
+            Scalar::Micros(i64::MAX).to_statistic(&Primitive::Timestamp, Bound::Max, 32),
+            None
+        );
     }
 
     #[test]
     fn numbers_are_exact_and_zeros_and_infinities_are_safe() {
-        let text = |scalar: Scalar, bound| scalar.to_statistic(&Primitive::Double, bound);
+        let text = |scalar: Scalar, bound| scalar.to_statistic(&Primitive::Double, bound, 32);
         let decimal =
             Scalar::Decimal { unscaled: -12345678901234567890123456789012345678, scale: 18 };
         assert_eq!(text(decimal, Bound::Min).unwrap(), "-12345678901234567890.123456789012345678");

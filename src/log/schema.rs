@@ -11,6 +11,10 @@ use crate::error::{Error, Result};
 use crate::log::action::{Metadata, Protocol};
 use crate::log::protocol::supports;
 
+/// Where a mapped column's field metadata has its id and its physical name.
+pub const ID: &str = "delta.columnMapping.id";
+pub const PHYSICAL_NAME: &str = "delta.columnMapping.physicalName";
+
 /// Deepest nesting of types that is read; the recursion of this module is bounded by it.
 pub const DEPTH_MAX: usize = 64;
 
@@ -126,14 +130,14 @@ impl Field {
             return Ok(&self.name);
         }
         self.metadata
-            .get("delta.columnMapping.physicalName")
+            .get(PHYSICAL_NAME)
             .and_then(Value::as_str)
             .ok_or_else(|| damaged(&self.name, "has no physical name in a table that maps columns"))
     }
 
     /// The column's id in a table that maps columns.
     pub fn id(&self) -> Option<i64> {
-        self.metadata.get("delta.columnMapping.id").and_then(Value::as_i64)
+        self.metadata.get(ID).and_then(Value::as_i64)
     }
 }
 
@@ -151,6 +155,35 @@ impl DataType {
                 value.for_each_primitive(visit);
             }
         }
+    }
+}
+
+impl Primitive {
+    /// Reads a type's name; one that we don't know is kept. `None`: an impossible decimal.
+    pub fn parse(name: &str) -> Option<Primitive> {
+        Some(match name {
+            "string" => Primitive::String,
+            "long" | "bigint" => Primitive::Long,
+            "integer" | "int" => Primitive::Integer,
+            "short" | "smallint" => Primitive::Short,
+            "byte" | "tinyint" => Primitive::Byte,
+            "float" => Primitive::Float,
+            "double" => Primitive::Double,
+            "boolean" => Primitive::Boolean,
+            "binary" => Primitive::Binary,
+            "date" => Primitive::Date,
+            "timestamp" => Primitive::Timestamp,
+            "timestamp_ntz" => Primitive::TimestampNtz,
+            "variant" => Primitive::Variant,
+            // Spark calls it "null" in old schemas.
+            "void" | "null" => Primitive::Void,
+            // Spark's own shorthand for decimal(10,0).
+            "decimal" => Primitive::Decimal { precision: 10, scale: 0 },
+            _ => match name.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
+                Some(numbers) => read_decimal(numbers)?,
+                None => Primitive::Other(name.to_owned()),
+            },
+        })
     }
 }
 
@@ -208,7 +241,11 @@ fn read_type(value: &Value, place: &str, depth: usize) -> Result<DataType> {
         return Err(damaged(place, "is nested too deeply"));
     }
     let object = match value {
-        Value::String(name) => return Ok(DataType::Primitive(read_primitive(name, place)?)),
+        Value::String(name) => {
+            return Primitive::parse(name)
+                .map(DataType::Primitive)
+                .ok_or_else(|| damaged(place, &format!("has the impossible type {name:?}")));
+        }
         Value::Object(object) => object,
         _ => return Err(damaged(place, "has a type that is neither a name nor an object")),
     };
@@ -223,6 +260,8 @@ fn read_type(value: &Value, place: &str, depth: usize) -> Result<DataType> {
             let fields = fields.iter().map(|field| read_field(field, place, depth + 1));
             Ok(DataType::Struct(Schema { fields: fields.collect::<Result<_>>()? }))
         }
+        // The protocol's own example of a variant in a list has it so.
+        Some("variant") => Ok(DataType::Primitive(Primitive::Variant)),
         Some("array") => Ok(DataType::Array {
             element: Box::new(read_type(part("elementType")?, place, depth + 1)?),
             contains_null: flag("containsNull"),
@@ -247,33 +286,6 @@ fn read_field(value: &Value, place: &str, depth: usize) -> Result<Field> {
         data_type: read_type(data_type, &place, depth)?,
         nullable: value.get("nullable").and_then(Value::as_bool).unwrap_or(true),
         metadata: value.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
-    })
-}
-
-fn read_primitive(name: &str, place: &str) -> Result<Primitive> {
-    Ok(match name {
-        "string" => Primitive::String,
-        "long" | "bigint" => Primitive::Long,
-        "integer" | "int" => Primitive::Integer,
-        "short" | "smallint" => Primitive::Short,
-        "byte" | "tinyint" => Primitive::Byte,
-        "float" => Primitive::Float,
-        "double" => Primitive::Double,
-        "boolean" => Primitive::Boolean,
-        "binary" => Primitive::Binary,
-        "date" => Primitive::Date,
-        "timestamp" => Primitive::Timestamp,
-        "timestamp_ntz" => Primitive::TimestampNtz,
-        "variant" => Primitive::Variant,
-        // Spark calls it "null" in old schemas.
-        "void" | "null" => Primitive::Void,
-        // Spark's own shorthand for decimal(10,0).
-        "decimal" => Primitive::Decimal { precision: 10, scale: 0 },
-        _ => match name.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) {
-            Some(numbers) => read_decimal(numbers)
-                .ok_or_else(|| damaged(place, &format!("has the impossible type {name:?}")))?,
-            None => Primitive::Other(name.to_owned()),
-        },
     })
 }
 

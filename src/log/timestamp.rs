@@ -4,6 +4,10 @@ use crate::log::action::Metadata;
 
 /// The table property that turns in-commit timestamps on.
 const ENABLE: &str = "delta.enableInCommitTimestamps";
+/// Where a table that had versions before tells from which version, and from when, each carries its
+/// own commit time.
+pub const ENABLEMENT: [&str; 2] =
+    ["delta.inCommitTimestampEnablementVersion", "delta.inCommitTimestampEnablementTimestamp"];
 
 /// Whether the version that this metadata stands in carries its own commit time.
 pub fn has_in_commit_timestamps(metadata: &Metadata) -> bool {

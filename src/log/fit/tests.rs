@@ -4,39 +4,41 @@ use std::sync::Arc;
 
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::SchemaDescriptor;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::log::file_schema::read_columns;
 
-fn file(fields: &str) -> Vec<FileColumn> {
+pub(super) fn file(fields: &str) -> Vec<FileColumn> {
     let parsed = parse_message_type(&format!("message m {{ {fields} }}")).unwrap();
     read_columns(&SchemaDescriptor::new(Arc::new(parsed))).unwrap()
 }
 
-fn table(fields: Value) -> TableColumns {
+pub(super) fn table(fields: Value) -> TableColumns {
     let schema = json!({ "type": "struct", "fields": fields }).to_string();
     TableColumns {
         schema: Schema::from_json(&schema).unwrap(),
         partition_columns: Vec::new(),
         mapping: Mapping::None,
-        widening: false,
+        widening: Widening::Off,
         shredding: false,
         materialized: false,
+        reserved: Vec::new(),
+        ids: None,
     }
 }
 
-fn column(name: &str, data_type: Value, nullable: bool) -> Value {
+pub(super) fn column(name: &str, data_type: Value, nullable: bool) -> Value {
     json!({ "name": name, "type": data_type, "nullable": nullable, "metadata": {} })
 }
 
-fn mapped(name: &str, physical: &str, id: i64) -> Value {
+pub(super) fn mapped(name: &str, physical: &str, id: i64) -> Value {
     json!({ "name": name, "type": "long", "nullable": true, "metadata": {
         "delta.columnMapping.physicalName": physical, "delta.columnMapping.id": id } })
 }
 
 #[track_caller]
-fn refused(result: Result<Fit>, words: &[&str]) {
+pub(super) fn refused(result: Result<Fit>, words: &[&str]) {
     let Err(Error::Refused(text)) = result else { panic!("not refused: {result:?}") };
     for word in words.iter().chain(&["f.parquet"]) {
         assert!(text.contains(word), "{text:?} lacks {word:?}");
@@ -55,9 +57,17 @@ fn the_same_types_fit_and_give_their_leaves() {
          optional int64 a; optional group s { optional binary x (STRING); }",
     );
     let fit = table.fit(&file, false, "f.parquet").unwrap();
-    let leaves: Vec<(String, usize)> =
-        fit.leaves.iter().map(|leaf| (leaf.path.join("."), leaf.column)).collect();
-    assert_eq!(leaves, [("a".into(), 1), ("s.x".into(), 2)]);
+    let values = |column, primitive| LeafSource::Values { column, primitive };
+    let leaves: Vec<(String, LeafSource)> =
+        fit.leaves.iter().map(|leaf| (leaf.path.join("."), leaf.source.clone())).collect();
+    assert_eq!(
+        leaves,
+        [
+            ("a".into(), values(1, Primitive::Long)),
+            ("s.x".into(), values(2, Primitive::String)),
+            ("l".into(), LeafSource::Whole { column: 0, level: 1 }),
+        ]
+    );
     assert!(fit.not_null.is_empty() && fit.merged.is_none());
 }
 
@@ -81,26 +91,11 @@ fn int96_is_a_timestamp() {
 }
 
 #[test]
-fn narrower_types_fit_only_where_widening_is_enabled() {
-    let mut table =
-        table(json!([column("a", json!("long"), true), column("d", json!("decimal(12,2)"), true)]));
-    let file = file("optional int32 a; optional int32 d;");
-    assert!(table.fit(&file, false, "f.parquet").is_err());
-    table.widening = true;
-    table.fit(&file, false, "f.parquet").unwrap();
-    let decimal = |precision, scale| Primitive::Decimal { precision, scale };
-    assert!(widens(&decimal(10, 2), &decimal(12, 4)));
-    assert!(!widens(&decimal(10, 2), &decimal(11, 4)));
-    assert!(!widens(&Primitive::Long, &Primitive::Double));
-    assert!(!widens(&Primitive::Long, &decimal(20, 1)));
-    assert!(!widens(&Primitive::Long, &Primitive::Integer));
-}
-
-#[test]
 fn a_missing_column_must_be_nullable_and_without_a_default() {
     let nullable =
         table(json!([column("a", json!("long"), true), column("b", json!("long"), true)]));
-    nullable.fit(&file("optional int64 a;"), false, "f.parquet").unwrap();
+    let fit = nullable.fit(&file("optional int64 a;"), false, "f.parquet").unwrap();
+    assert_eq!(fit.leaves[1], FitLeaf { path: vec!["b".into()], source: LeafSource::Absent });
     let strict =
         table(json!([column("a", json!("long"), true), column("b", json!("long"), false)]));
     refused(strict.fit(&file("optional int64 a;"), false, "f.parquet"), &["\"b\"", "missing"]);
@@ -140,7 +135,7 @@ fn extra_columns_are_refused_or_merged_at_the_end() {
     );
     refused(table.fit(&file, false, "f.parquet"), &["\"s.y\"", "merge_schema"]);
     let fit = table.fit(&file, true, "f.parquet").unwrap();
-    let merged = fit.merged.unwrap();
+    let merged = fit.merged.unwrap().schema;
     let shown: Vec<String> =
         merged.fields.iter().map(|field| format!("{} {}", field.name, field.data_type)).collect();
     assert_eq!(shown, ["a long", "s struct<x: long, y: long>", "new long"]);
@@ -166,13 +161,16 @@ fn a_mapped_table_is_matched_by_physical_name_or_by_id() {
     columns[1].id = Some(9);
     refused(table.fit(&columns, false, "f.parquet"), &["field id 9"]);
     refused(table.fit(&file("optional int64 a;"), false, "f.parquet"), &["physical names"]);
-    refused(table.fit(&file("optional int64 a;"), true, "f.parquet"), &["merge_schema"]);
+    refused(table.fit(&file("optional int64 z;"), false, "f.parquet"), &["merge_schema"]);
 
     table.mapping = Mapping::Id;
     columns[1].id = Some(2);
     columns[1].name = "whatever".into();
     let fit = table.fit(&columns, false, "f.parquet").unwrap();
-    assert_eq!((fit.leaves[1].path.as_slice(), fit.leaves[1].column), (&["col-2".into()][..], 1));
+    let source = LeafSource::Values { column: 1, primitive: Primitive::Long };
+    assert_eq!(fit.leaves[1], FitLeaf { path: vec!["col-2".into()], source });
+    columns[0].id = Some(2);
+    refused(table.fit(&columns, false, "f.parquet"), &["two columns", "col-2"]);
     columns[0].id = None;
     refused(table.fit(&columns, false, "f.parquet"), &["no Parquet field id"]);
 }
@@ -197,7 +195,7 @@ fn variants_are_known_by_their_parts() {
     let mut table = table(json!([column("v", json!("variant"), true)]));
     let plain = "optional group v { required binary metadata; required binary value; }";
     let fit = table.fit(&file(plain), false, "f.parquet").unwrap();
-    assert!(fit.leaves.is_empty());
+    assert_eq!(fit.leaves[0].source, LeafSource::Whole { column: 0, level: 1 });
     let shredded = "optional group v { required binary metadata; optional binary value; \
                     optional int64 typed_value; }";
     refused(table.fit(&file(shredded), false, "f.parquet"), &["shredded"]);
@@ -219,4 +217,6 @@ fn void_columns_stay_out_of_files() {
     refused(void.fit(&file("optional int64 a; optional int32 n;"), false, "f.parquet"), &["void"]);
     let inside = table(json!({"type":"array","elementType":"void","containsNull":true}));
     refused(inside.fit(&file("optional int64 a;"), false, "f.parquet"), &["void"]);
+    // No statistics are kept of what is in no file.
+    assert_eq!(void.fit(&file("optional int64 a;"), false, "f.parquet").unwrap().leaves.len(), 1);
 }

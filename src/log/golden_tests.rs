@@ -3,7 +3,10 @@
 //! At each version the kernel and we must give the same files (path, size, time, partition values,
 //! deletion vector), protocol and metadata, or both must fail. Where one reads what the other
 //! refuses, [`DIFFERENCES`] says why, and an entry that isn't needed any more fails the test. Our
-//! two readers, history and snapshot, must both equal the kernel.
+//! two readers, history and snapshot, must both equal the kernel. Tables with files outside of
+//! their folder are compared as a mount shows them that allows every place, too.
+
+mod checkpoints;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -50,6 +53,11 @@ const DIFFERENCES: &[(&str, Differs, &str)] = &[
         "file:/a removes /a, as in Spark; the kernel takes them for two files",
     ),
     (
+        "allowed: canonicalized-paths-",
+        Differs::Otherwise,
+        "file:/a removes /a, as in Spark; the kernel takes them for two files",
+    ),
+    (
         "parquet_row_group_skipping",
         Differs::Otherwise,
         "the checkpoint has other metadata than the commits, which history goes by",
@@ -63,6 +71,9 @@ enum Differs {
     /// Both read it, and not the same.
     Otherwise,
 }
+
+/// What stands before the name of a table that is compared with every place allowed.
+const ALLOWED: &str = "allowed: ";
 
 /// A file as both sides see it; null and empty partition values are one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,7 +139,7 @@ impl Counts {
 }
 
 /// The folder of golden tables; says so where it isn't set, and fails where it must be.
-fn golden() -> Option<PathBuf> {
+pub fn golden() -> Option<PathBuf> {
     match std::env::var_os("DELTAFS_GOLDEN") {
         Some(folder) => Some(PathBuf::from(folder)),
         None => {
@@ -140,7 +151,7 @@ fn golden() -> Option<PathBuf> {
 }
 
 /// Unpacks what is packed; returns the folders that hold a log, by name.
-fn tables(golden: &Path, scratch: &Path) -> Vec<(String, PathBuf)> {
+pub fn tables(golden: &Path, scratch: &Path) -> Vec<(String, PathBuf)> {
     let mut folders = vec![golden.join("features")];
     for kind in ["expected", "features"] {
         let target = scratch.join(kind);
@@ -216,13 +227,25 @@ fn every_golden_table_equals_delta_kernel_at_every_version() {
 fn compare_tables(runtime: &Runtime, tables: &[(String, PathBuf)]) -> Counts {
     let mut counts = Counts::default();
     for (name, folder) in tables {
-        compare_table(runtime, name, folder, &mut counts);
+        let store = Store::open(folder.to_str().unwrap()).unwrap();
+        let has_outside = compare_table(runtime, name, folder, store.clone(), &mut counts);
+        if has_outside {
+            let store = store.allowing(vec!["/".into()]);
+            let name = format!("{ALLOWED}{name}");
+            compare_table(runtime, &name, folder, store, &mut counts);
+        }
     }
     counts
 }
 
-fn compare_table(runtime: &Runtime, name: &str, folder: &Path, counts: &mut Counts) {
-    let store = Store::open(folder.to_str().unwrap()).unwrap();
+/// Says whether a version is refused for a file outside of the table's folder.
+fn compare_table(
+    runtime: &Runtime,
+    name: &str,
+    folder: &Path,
+    store: Store,
+    counts: &mut Counts,
+) -> bool {
     let history = runtime.block_on(History::load(&store));
     let url = Url::from_directory_path(folder).unwrap();
     let engine = DefaultEngineBuilder::new(store_from_url(&url).unwrap())
@@ -247,6 +270,10 @@ fn compare_table(runtime: &Runtime, name: &str, folder: &Path, counts: &mut Coun
             }
         }
     }
+    let versions = history.iter().flat_map(|history| history.versions());
+    let mut facts = versions.filter_map(|version| history.as_ref().unwrap().facts(version));
+    let is_outside = |why: &String| why.contains("outside of the table's folder");
+    facts.any(|facts| facts.unreadable.as_ref().is_some_and(is_outside))
 }
 
 /// What history and what a snapshot has.
@@ -267,8 +294,9 @@ fn ours(
         return Err(unreadable.clone());
     }
     let files = history.intervals().live_files(version).map(|file| {
-        let values = file.partition_values;
-        let state = file_of(file.size, file.modified_ms, values, file.deletion_vector);
+        let owned = |(key, value): (&str, Option<&str>)| (key.to_owned(), value.map(str::to_owned));
+        let values: PartitionValues = file.partition_values.iter().map(owned).collect();
+        let state = file_of(file.size, file.modified_ms, &values, file.deletion_vector);
         (file.path.to_owned(), state)
     });
     let mut state = state(files.collect(), &facts.protocol, &facts.metadata);
@@ -281,15 +309,29 @@ fn ours(
         state.commit_time_ms = Some(facts.commit_time_ms);
     }
     assert_eq!(snapshot.commit_time_ms, facts.commit_time_ms, "{} {version}", store.url());
-    Ok([state, state_of(&snapshot)])
+    let whole = state_of(&snapshot);
+    // History keeps no files that no directory shows, but counts them.
+    assert_eq!(facts.live.files, whole.files.len() as u64, "{} {version}", store.url());
+    if !snapshot.outside.is_empty() {
+        state.files.extend(
+            whole
+                .files
+                .iter()
+                .filter(|(path, _)| FilePath::from_log(path).is_err())
+                .map(|(path, file)| (path.clone(), file.clone())),
+        );
+    }
+    Ok([state, whole])
 }
 
 fn state_of(snapshot: &Snapshot) -> State {
-    let files = snapshot.adds.iter().map(|(path, add)| {
+    let inside = snapshot.adds.iter().map(|(path, add)| (path.as_str(), add));
+    let outside = snapshot.outside.values().map(|add| (add.path.as_str(), add));
+    let files = inside.chain(outside).map(|(path, add)| {
         let size = u64::try_from(add.size).unwrap();
         let vector = add.deletion_vector.as_ref();
         let state = file_of(size, add.modification_time, &add.partition_values, vector);
-        (path.as_str().to_owned(), state)
+        (path.to_owned(), state)
     });
     for (path, vector) in snapshot.removes.keys() {
         let live = FilePath::from_decoded(path).ok().and_then(|path| snapshot.adds.get(&path));

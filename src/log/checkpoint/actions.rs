@@ -1,8 +1,7 @@
 //! Whole actions from a checkpoint's rows, for snapshots.
 //!
-//! Statistics are taken where the checkpoint has them as JSON. A writer that puts them only into
-//! `stats_parsed` leaves an add without statistics here; its file is read in full instead of being
-//! skipped, which is slower and never wrong.
+//! Statistics are taken as JSON where the checkpoint has them so, and are made from `stats_parsed`
+//! where a writer put them only there: an add that is written back loses none.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +10,18 @@ use serde_json::Map;
 
 use super::column::{Fields, integer_at, owned_text, text_at};
 use super::read::for_each_batch;
-use super::{is_json, state};
+use super::{is_json, parsed, state};
 use crate::error::{Error, Result};
 use crate::log::action::{
     Action, Add, DeletionVector, DomainMetadata, Format, Metadata, Protocol, Remove, Txn,
 };
 use crate::log::commit;
+use crate::log::lines;
 use crate::log::listing::LogFile;
 use crate::store::Store;
 
-/// Everything but what is there a second time as structs.
-const COLUMNS: [&str; 17] = [
+/// Everything but partition values as structs, which are there a second time.
+const COLUMNS: [&str; 18] = [
     "protocol",
     "metaData",
     "txn",
@@ -34,6 +34,7 @@ const COLUMNS: [&str; 17] = [
     "add.modificationTime",
     "add.dataChange",
     "add.stats",
+    "add.stats_parsed",
     "add.tags",
     "add.deletionVector",
     "add.baseRowId",
@@ -49,18 +50,31 @@ pub async fn read(
     take: &mut impl FnMut(Action) -> Result<()>,
 ) -> Result<Vec<String>> {
     if is_json(file) {
-        let bytes = store.read(&file.path()).await?;
-        for (number, line) in commit::lines(&bytes) {
-            let taken =
-                commit::read_action(line).and_then(|action| action.map_or(Ok(()), &mut *take));
-            taken.map_err(|error| commit::at_line(file, number, &error))?;
-        }
-        return Ok(commit::parse_content(file, &bytes)?.sidecars);
+        return read_lines(store, file, take).await;
     }
     let mut sidecars = Vec::new();
     for_each_batch(store, file, &COLUMNS, |batch| {
         state::read_sidecars(batch, &mut sidecars)?;
         read_batch(batch, take)
+    })
+    .await?;
+    Ok(sidecars)
+}
+
+async fn read_lines(
+    store: &Store,
+    file: &LogFile,
+    take: &mut impl FnMut(Action) -> Result<()>,
+) -> Result<Vec<String>> {
+    let parse = |line: &[u8]| {
+        let sidecar = commit::read_sidecar(line)?;
+        let action = commit::read_action(line)?;
+        Ok(Some((sidecar, action)))
+    };
+    let mut sidecars = Vec::new();
+    lines::for_each_action(store, &mut file.clone(), parse, |_, (sidecar, action)| {
+        sidecars.extend(sidecar);
+        action.map_or(Ok(()), &mut *take)
     })
     .await?;
     Ok(sidecars)
@@ -147,7 +161,7 @@ pub fn deletion_vector(fields: Fields<'_>, row: usize) -> Result<DeletionVector>
     })
 }
 
-fn domain(fields: Fields<'_>, row: usize) -> Result<DomainMetadata> {
+pub fn domain(fields: Fields<'_>, row: usize) -> Result<DomainMetadata> {
     let removed = fields.booleans("removed")?;
     Ok(DomainMetadata {
         domain: required_text(fields, "domain", row)?,
@@ -159,13 +173,17 @@ fn domain(fields: Fields<'_>, row: usize) -> Result<DomainMetadata> {
 fn add(fields: Fields<'_>, row: usize) -> Result<Add> {
     let size = fields.integers_required("size")?.get(row);
     let data_change = fields.booleans("dataChange")?;
+    let stats = match owned_text(fields.text("stats")?, row) {
+        Some(stats) => Some(stats),
+        None => fields.structs("stats_parsed")?.and_then(|all| parsed::statistics(all, row)),
+    };
     Ok(Add {
         path: required_text(fields, "path", row)?,
         partition_values: text_map(fields, "partitionValues", row)?.unwrap_or_default(),
         size: size.ok_or_else(|| fields.null("size"))?,
         modification_time: integer_at(fields.integers("modificationTime")?, row).unwrap_or(0),
         data_change: boolean(data_change, row).unwrap_or(false),
-        stats: owned_text(fields.text("stats")?, row),
+        stats,
         tags: text_map(fields, "tags", row)?,
         deletion_vector: vector_of(fields, row)?,
         base_row_id: integer_at(fields.integers("baseRowId")?, row),

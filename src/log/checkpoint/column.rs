@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, Int32Array, Int64Array, ListArray, MapArray, RecordBatch,
-    StringArray, StructArray,
+    StringArray, StringViewArray, StructArray,
 };
 
 use crate::error::{Error, Result};
@@ -24,19 +24,26 @@ pub enum Integers<'a> {
     Wide(&'a Int64Array),
 }
 
+/// Text, copied into the batch or left in the file's pages.
+#[derive(Clone, Copy)]
+pub enum Texts<'a> {
+    Copied(&'a StringArray),
+    Viewed(&'a StringViewArray),
+}
+
 /// A map of text to text.
 #[derive(Clone, Copy)]
 pub struct TextMap<'a> {
     map: &'a MapArray,
-    keys: &'a StringArray,
-    values: &'a StringArray,
+    keys: Texts<'a>,
+    values: Texts<'a>,
 }
 
 /// A list of text.
 #[derive(Clone, Copy)]
 pub struct TextList<'a> {
     list: &'a ListArray,
-    values: &'a StringArray,
+    values: Texts<'a>,
 }
 
 impl<'a> Fields<'a> {
@@ -62,11 +69,19 @@ impl<'a> Fields<'a> {
         Ok(Some(Fields { array: downcast(column, &self.path(name), "a struct")?, name }))
     }
 
-    pub fn text(self, name: &str) -> Result<Option<&'a StringArray>> {
-        self.column(name, "text")
+    /// The struct within, as arrow has it; `None` where the file has it not.
+    pub fn structs(self, name: &str) -> Result<Option<&'a StructArray>> {
+        self.column(name, "a struct")
     }
 
-    pub fn text_required(self, name: &str) -> Result<&'a StringArray> {
+    pub fn text(self, name: &str) -> Result<Option<Texts<'a>>> {
+        match self.array.column_by_name(name) {
+            Some(column) => Texts::of(column, &self.path(name), "text").map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub fn text_required(self, name: &str) -> Result<Texts<'a>> {
         self.text(name)?.ok_or_else(|| self.missing(name))
     }
 
@@ -93,14 +108,14 @@ impl<'a> Fields<'a> {
     pub fn map(self, name: &str) -> Result<Option<TextMap<'a>>> {
         let Some(map) = self.column::<MapArray>(name, "a map")? else { return Ok(None) };
         let path = self.path(name);
-        let keys = downcast(map.keys(), &path, "a map with keys of text")?;
-        let values = downcast(map.values(), &path, "a map with values of text")?;
+        let keys = Texts::of(map.keys(), &path, "a map with keys of text")?;
+        let values = Texts::of(map.values(), &path, "a map with values of text")?;
         Ok(Some(TextMap { map, keys, values }))
     }
 
     pub fn list(self, name: &str) -> Result<Option<TextList<'a>>> {
         let Some(list) = self.column::<ListArray>(name, "a list")? else { return Ok(None) };
-        let values = downcast(list.values(), &self.path(name), "a list of text")?;
+        let values = Texts::of(list.values(), &self.path(name), "a list of text")?;
         Ok(Some(TextList { list, values }))
     }
 
@@ -125,6 +140,19 @@ impl<'a> Fields<'a> {
     }
 }
 
+impl<'a> Texts<'a> {
+    fn of(column: &'a ArrayRef, path: &str, wanted: &str) -> Result<Texts<'a>> {
+        let any = column.as_any();
+        if let Some(viewed) = any.downcast_ref() {
+            return Ok(Texts::Viewed(viewed));
+        }
+        match any.downcast_ref() {
+            Some(copied) => Ok(Texts::Copied(copied)),
+            None => Err(mistyped(column, path, wanted)),
+        }
+    }
+}
+
 impl Integers<'_> {
     pub fn get(self, row: usize) -> Option<i64> {
         match self {
@@ -145,8 +173,9 @@ impl<'a> TextMap<'a> {
             return None;
         }
         let (start, end) = range(self.map.value_offsets(), row)?;
-        let valid = (start..end).filter(move |at| self.keys.is_valid(*at));
-        Some(valid.map(move |at| (self.keys.value(at), text_at(self.values, at))))
+        Some((start..end).filter_map(move |at| {
+            text_at(self.keys, at).map(|key| (key, text_at(self.values, at)))
+        }))
     }
 
     pub fn get(self, row: usize) -> Option<BTreeMap<String, Option<String>>> {
@@ -167,13 +196,16 @@ impl TextList<'_> {
 }
 
 /// The text of a row; `None` where it is null.
-pub fn text_at(array: &StringArray, row: usize) -> Option<&str> {
-    array.is_valid(row).then(|| array.value(row))
+pub fn text_at(texts: Texts<'_>, row: usize) -> Option<&str> {
+    match texts {
+        Texts::Copied(array) => array.is_valid(row).then(|| array.value(row)),
+        Texts::Viewed(array) => array.is_valid(row).then(|| array.value(row)),
+    }
 }
 
 /// The text of a row of a column that may be missing.
-pub fn owned_text(array: Option<&StringArray>, row: usize) -> Option<String> {
-    array.and_then(|array| text_at(array, row)).map(str::to_owned)
+pub fn owned_text(texts: Option<Texts<'_>>, row: usize) -> Option<String> {
+    texts.and_then(|texts| text_at(texts, row)).map(str::to_owned)
 }
 
 /// The integer of a row of a column that may be missing.

@@ -7,7 +7,10 @@
 
 mod actions;
 pub(super) mod column;
+mod page;
+mod parsed;
 mod read;
+mod source;
 mod state;
 pub mod write;
 
@@ -19,7 +22,7 @@ pub(super) use actions::deletion_vector;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::error::{Error, Result};
-use crate::log::action::Action;
+use crate::log::action::{Action, Metadata, Protocol};
 use crate::log::commit::{self, CommitContent};
 use crate::log::listing::{LogFile, LogFileKind, SIDECAR_DIRECTORY, log_path};
 use crate::log::path::FilePath;
@@ -84,18 +87,32 @@ pub fn complete(files: &[LogFile]) -> BTreeMap<Version, Vec<Checkpoint>> {
 /// Errors: [`Error::Damaged`] naming the file and version where it can't be read or its columns
 /// aren't the protocol's; else the store's.
 pub(super) async fn read_state(store: &Store, checkpoint: &Checkpoint) -> Result<CommitContent> {
+    let budget = read::DecodeBudget::default();
     let mut all = CommitContent::default();
-    let mut parts = read_files(checkpoint.files.clone(), |file| state::read(store, file));
+    let mut parts = read_files(checkpoint.files.clone(), |file| state::read(store, file, &budget));
     while let Some(part) = parts.try_next().await? {
         all.append(part);
     }
     drop(parts);
     let sidecars = sidecar_files(checkpoint, &std::mem::take(&mut all.sidecars))?;
-    let mut parts = read_files(sidecars, |file| state::read(store, file));
+    let mut parts = read_files(sidecars, |file| state::read(store, file, &budget));
     while let Some(part) = parts.try_next().await? {
         all.append(part);
     }
     Ok(all)
+}
+
+/// Reads the protocol and metadata that a checkpoint has, in its own spelling. Errors: as
+/// [`read_state`].
+pub async fn read_rules(
+    store: &Store,
+    checkpoint: &Checkpoint,
+) -> Result<(Option<Protocol>, Option<Metadata>)> {
+    let mut all = CommitContent::default();
+    for file in &checkpoint.files {
+        all.append(state::read_rules(store, file).await?);
+    }
+    Ok((all.protocol, all.metadata))
 }
 
 /// Gives every action of a checkpoint, statistics and tombstones included, to `take`: whole actions
@@ -190,18 +207,11 @@ fn is_json(file: &LogFile) -> bool {
 
 /// Puts file and version before what is wrong with a checkpoint's file.
 fn in_file(file: &LogFile, error: Error) -> Error {
+    let error = match error {
+        Error::Damaged(message) => Error::Damaged(commit::shortened(message)),
+        error => error,
+    };
     error.during(&format!("{} (version {})", file.name, file.version))
-}
-
-impl CommitContent {
-    /// Takes in what another file of the same checkpoint says.
-    fn append(&mut self, other: commit::CommitContent) {
-        self.changes.extend(other.changes);
-        self.protocol = other.protocol.or(self.protocol.take());
-        self.metadata = other.metadata.or(self.metadata.take());
-        self.txns.extend(other.txns);
-        self.sidecars.extend(other.sidecars);
-    }
 }
 
 #[cfg(test)]

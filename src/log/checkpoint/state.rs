@@ -1,24 +1,25 @@
 //! What the interval table needs of a checkpoint's rows, and nothing that is not needed for it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use arrow::record_batch::RecordBatch;
 
 use super::column::{Fields, TextMap, integer_at, text_at};
-use super::read::for_each_batch;
+use super::read::{self, DecodeBudget, for_each_batch};
 use super::{actions, in_file, is_json, sidecar_name};
 use crate::error::{Error, Result};
-use crate::log::action::{PartitionValues, Txn};
-use crate::log::commit::{self, Change, CommitContent};
+use crate::log::action::Txn;
+use crate::log::commit::{self, CommitContent};
+use crate::log::file_actions::{FileActions, Stat};
+use crate::log::lines;
 use crate::log::listing::LogFile;
+use crate::log::values::{SetWriter, ValuesId};
 use crate::store::Store;
 
 /// The columns that are read: no statistics, tags or tombstones.
-const COLUMNS: [&str; 9] = [
+const COLUMNS: [&str; 10] = [
     "protocol",
     "metaData",
     "txn",
+    "domainMetadata",
     "sidecar.path",
     "add.path",
     "add.partitionValues",
@@ -28,15 +29,27 @@ const COLUMNS: [&str; 9] = [
 ];
 
 /// Reads one file of a checkpoint.
-pub async fn read(store: &Store, file: LogFile) -> Result<CommitContent> {
+pub async fn read(
+    store: &Store,
+    mut file: LogFile,
+    budget: &DecodeBudget,
+) -> Result<CommitContent> {
     if is_json(&file) {
-        let bytes = store.read(&file.path()).await?;
-        return commit::parse_content(&file, &bytes);
+        return lines::read_content(store, &mut file).await;
     }
+    let parts = read::map_row_groups(store, &file, &COLUMNS, budget, |batches| {
+        let mut content = CommitContent::default();
+        let mut adds = Adds::default();
+        for batch in batches {
+            read_batch(&batch?, &mut content, &mut adds)?;
+        }
+        if !adds.changes.is_empty() {
+            content.changes.push(adds.changes);
+        }
+        Ok(content)
+    });
     let mut content = CommitContent::default();
-    let mut interner = Interner::default();
-    for_each_batch(store, &file, &COLUMNS, |batch| read_batch(batch, &mut content, &mut interner))
-        .await?;
+    parts.await?.into_iter().for_each(|part| content.append(part));
     Ok(content)
 }
 
@@ -44,8 +57,7 @@ pub async fn read(store: &Store, file: LogFile) -> Result<CommitContent> {
 pub async fn read_sidecar_names(store: &Store, file: &LogFile) -> Result<Vec<String>> {
     let mut paths = Vec::new();
     if is_json(file) {
-        let bytes = store.read(&file.path()).await?;
-        paths = commit::parse_content(file, &bytes)?.sidecars;
+        paths = lines::read_content(store, &mut file.clone()).await?.sidecars;
     } else {
         for_each_batch(store, file, &["sidecar.path"], |batch| read_sidecars(batch, &mut paths))
             .await?;
@@ -57,11 +69,20 @@ pub async fn read_sidecar_names(store: &Store, file: &LogFile) -> Result<Vec<Str
     names.collect()
 }
 
-fn read_batch(
-    batch: &RecordBatch,
-    content: &mut CommitContent,
-    interner: &mut Interner,
-) -> Result<()> {
+/// Reads only the protocol and metadata that a file of a checkpoint has.
+pub async fn read_rules(store: &Store, file: &LogFile) -> Result<CommitContent> {
+    if is_json(file) {
+        return lines::read_content(store, &mut file.clone()).await;
+    }
+    let (mut content, mut adds) = (CommitContent::default(), Adds::default());
+    for_each_batch(store, file, &["protocol", "metaData"], |batch| {
+        read_batch(batch, &mut content, &mut adds)
+    })
+    .await?;
+    Ok(content)
+}
+
+fn read_batch(batch: &RecordBatch, content: &mut CommitContent, adds: &mut Adds) -> Result<()> {
     if let Some(fields) = Fields::of(batch, "protocol")? {
         for row in fields.rows() {
             content.protocol = Some(actions::protocol(fields, row)?);
@@ -76,9 +97,14 @@ fn read_batch(
         let txns: Result<Vec<Txn>> = fields.rows().map(|row| actions::txn(fields, row)).collect();
         content.txns.extend(txns?);
     }
+    if let Some(fields) = Fields::of(batch, "domainMetadata")? {
+        for row in fields.rows() {
+            content.domains.push(actions::domain(fields, row)?);
+        }
+    }
     read_sidecars(batch, &mut content.sidecars)?;
     match Fields::of(batch, "add")? {
-        Some(fields) => read_adds(fields, content, interner),
+        Some(fields) => adds.read(fields),
         None => Ok(()),
     }
 }
@@ -92,70 +118,48 @@ pub fn read_sidecars(batch: &RecordBatch, paths: &mut Vec<String>) -> Result<()>
     Ok(())
 }
 
-fn read_adds(
-    fields: Fields<'_>,
-    content: &mut CommitContent,
-    interner: &mut Interner,
-) -> Result<()> {
-    let path = fields.text_required("path")?;
-    let size = fields.integers_required("size")?;
-    let modified = fields.integers("modificationTime")?;
-    let values = fields.map("partitionValues")?;
-    let vectors = fields.fields("deletionVector")?;
-    for row in fields.rows() {
-        let path = text_at(path, row).ok_or_else(|| fields.null("path"))?;
-        let size = size.get(row).ok_or_else(|| fields.null("size"))?;
-        let vector = match vectors {
-            Some(vectors) if !vectors.is_null(row) => {
-                Some(Box::new(actions::deletion_vector(vectors, row)?))
-            }
-            Some(_) | None => None,
-        };
-        let (place, state) = commit::file_added(
-            path,
-            size,
-            integer_at(modified, row).unwrap_or(0),
-            interner.values(values, row),
-            vector,
-        )?;
-        content.changes.push(Change::Add(place, state));
-    }
-    Ok(())
-}
-
-/// Shares equal partition values of a file's rows without building them anew.
+/// The added files of some rows.
 #[derive(Default)]
-struct Interner {
-    by_text: HashMap<Box<str>, Arc<PartitionValues>>,
-    none: Arc<PartitionValues>,
-    /// Reused from row to row.
-    text: String,
+struct Adds {
+    changes: FileActions,
+    writer: SetWriter,
 }
 
-impl Interner {
-    fn values(&mut self, map: Option<TextMap<'_>>, row: usize) -> Arc<PartitionValues> {
-        let Some(entries) = map.and_then(|map| map.entries(row)) else { return self.none.clone() };
-        self.text.clear();
-        for (key, value) in entries {
-            // Lengths before the texts, so that no two maps have one text.
-            let (name_bytes, value) = (key.len(), value.map(|value| (value.len(), value)));
-            self.text.push_str(&name_bytes.to_string());
-            self.text.push(':');
-            self.text.push_str(key);
-            if let Some((value_bytes, value)) = value {
-                self.text.push_str(&value_bytes.to_string());
-                self.text.push('=');
-                self.text.push_str(value);
+impl Adds {
+    fn read(&mut self, fields: Fields<'_>) -> Result<()> {
+        let path = fields.text_required("path")?;
+        let size = fields.integers_required("size")?;
+        let modified = fields.integers("modificationTime")?;
+        let values = fields.map("partitionValues")?;
+        let vectors = fields.fields("deletionVector")?;
+        // Reused from row to row.
+        let mut entries = Vec::new();
+        for row in fields.rows() {
+            let path = text_at(path, row).ok_or_else(|| fields.null("path"))?;
+            let size = size.get(row).ok_or_else(|| fields.null("size"))?;
+            let modified_ms = integer_at(modified, row).unwrap_or(0);
+            let stat = Stat { size: commit::file_size(path, size)?, modified_ms };
+            let values = self.values(values, row, &mut entries)?;
+            match vectors {
+                Some(vectors) if !vectors.is_null(row) => {
+                    let vector = actions::deletion_vector(vectors, row)?;
+                    let place = commit::place_of(path, Some(&vector))?;
+                    self.changes.add(place, stat, values, Some(vector))?;
+                }
+                Some(_) | None => self.changes.add_encoded(path, stat, values)?,
             }
         }
-        if self.text.is_empty() {
-            return self.none.clone();
-        }
-        if let Some(values) = self.by_text.get(self.text.as_str()) {
-            return values.clone();
-        }
-        let values = Arc::new(map.and_then(|map| map.get(row)).unwrap_or_default());
-        self.by_text.insert(self.text.as_str().into(), values.clone());
-        values
+        Ok(())
+    }
+
+    fn values<'e>(
+        &mut self,
+        map: Option<TextMap<'e>>,
+        row: usize,
+        entries: &mut Vec<(&'e str, Option<&'e str>)>,
+    ) -> Result<ValuesId> {
+        entries.clear();
+        entries.extend(map.and_then(|map| map.entries(row)).into_iter().flatten());
+        self.changes.intern_entries(&mut self.writer, entries)
     }
 }

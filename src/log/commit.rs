@@ -2,7 +2,8 @@
 //! itself.
 //!
 //! Lines are read into projected structs that borrow from the file, so that statistics, most of a
-//! commit's bytes, are skipped and never copied. Whole actions are the business of `snapshot`.
+//! commit's bytes, are skipped and never copied. `lines` brings them, some at a time, so that a
+//! commit is parsed on several threads. Whole actions are the business of `snapshot`.
 //!
 //! A line cut short is an error. A file cut exactly at the end of a line can't be told from a whole
 //! commit: the protocol gives commits no length. A commit without any action is taken for a torn
@@ -11,23 +12,29 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::BufRead;
-use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::log::action::{
-    Action, CommitInfo, DeletionVector, Metadata, PartitionValues, Protocol, Txn,
+    Action, CommitInfo, DeletionVector, DomainMetadata, Metadata, PartitionValues, Protocol, Txn,
 };
-use crate::log::interval::FileState;
+use crate::log::file_actions::{FileActions, Stat};
 use crate::log::listing::LogFile;
 use crate::log::path::FilePath;
+use crate::log::values::{PartitionSet, SetWriter, ValuesId};
+use crate::store::normalized;
 
 /// No file is larger than this (1 EiB): a greater size in a log is damage.
 pub const FILE_BYTES_MAX: u64 = 1 << 60;
+/// A line with a schema, properties or a protocol has no more bytes: what is made of it takes many
+/// times as many.
+const WHOLE_LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What is told of damage.
+const SENTENCE_BYTES_MAX: usize = 8 * 1024;
 
 /// One commit file, ready to apply.
 #[derive(Clone, Debug)]
@@ -36,21 +43,22 @@ pub struct Commit {
     pub(super) content: CommitContent,
 }
 
-/// What a commit file says, in the order of its lines.
+/// What a commit file says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CommitContent {
-    pub changes: Vec<Change>,
+    /// In the order of the lines.
+    pub changes: Vec<FileActions>,
     pub protocol: Option<Protocol>,
     pub metadata: Option<Metadata>,
     pub txns: Vec<Txn>,
+    pub domains: Vec<DomainMetadata>,
     pub info: CommitSummary,
     /// Paths of the sidecars that the top level of a V2 checkpoint refers to.
     pub sidecars: Vec<String>,
 }
 
 /// The few fields of a commitInfo that facts are made of.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct CommitSummary {
     pub in_commit_timestamp: Option<i64>,
     pub operation: Option<String>,
@@ -62,16 +70,26 @@ impl CommitSummary {
     /// Reads a commitInfo. The protocol leaves its content to the writers, so a field of another
     /// type is no damage: it is as good as absent.
     fn read(info: &RawValue) -> CommitSummary {
-        if let Ok(summary) = serde_json::from_str(info.get()) {
-            return summary;
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase", default)]
+        struct Fields<'a> {
+            #[serde(borrow)]
+            in_commit_timestamp: Option<&'a RawValue>,
+            #[serde(borrow)]
+            operation: Option<&'a RawValue>,
+            #[serde(borrow)]
+            engine_info: Option<&'a RawValue>,
+            #[serde(borrow)]
+            txn_id: Option<&'a RawValue>,
         }
-        let fields: Map<String, Value> = serde_json::from_str(info.get()).unwrap_or_default();
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        let fields: Fields<'_> = serde_json::from_str(info.get()).unwrap_or_default();
+        let text = |field: Option<&RawValue>| serde_json::from_str(field?.get()).ok();
+        let time = fields.in_commit_timestamp;
         CommitSummary {
-            in_commit_timestamp: fields.get("inCommitTimestamp").and_then(Value::as_i64),
-            operation: text("operation"),
-            engine_info: text("engineInfo"),
-            txn_id: text("txnId"),
+            in_commit_timestamp: time.and_then(|time| serde_json::from_str(time.get()).ok()),
+            operation: text(fields.operation),
+            engine_info: text(fields.engine_info),
+            txn_id: text(fields.txn_id),
         }
     }
 }
@@ -97,20 +115,23 @@ pub(super) fn read_action(line: &[u8]) -> Result<Option<Action>> {
     Ok(Some(Action::CommitInfo(info)))
 }
 
-/// One file action.
-#[derive(Clone, Debug)]
-pub(super) enum Change {
-    Add(Place, FileState),
-    Remove(Place, Option<Box<DeletionVector>>),
+/// The path of the sidecar that a line of a V2 checkpoint refers to. Errors: [`Error::Damaged`].
+pub(super) fn read_sidecar(line: &[u8]) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct OnlySidecar {
+        sidecar: Option<SidecarLine>,
+    }
+    let line: OnlySidecar =
+        serde_json::from_slice(line).map_err(|error| Error::Damaged(error.to_string()))?;
+    Ok(line.sidecar.map(|sidecar| sidecar.path))
 }
 
 /// Where a data file is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     Inside(FilePath),
-    /// Outside the table's folder, which makes the versions that hold it unreadable: the normalized
-    /// URI and why it is not read.
-    Outside(String, String),
+    /// By an absolute path or URI, in its one spelling; it may lead into the table's folder.
+    Outside(String),
 }
 
 #[derive(Deserialize)]
@@ -123,9 +144,20 @@ struct Line<'a> {
     meta_data: Option<Metadata>,
     protocol: Option<Protocol>,
     txn: Option<Txn>,
+    domain_metadata: Option<DomainMetadata>,
     #[serde(borrow)]
     commit_info: Option<&'a RawValue>,
     sidecar: Option<SidecarLine>,
+}
+
+/// A line that is too long to be taken in whole.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LongLine {
+    meta_data: Option<IgnoredAny>,
+    protocol: Option<IgnoredAny>,
+    txn: Option<IgnoredAny>,
+    domain_metadata: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -155,12 +187,6 @@ struct RemoveLine<'a> {
 }
 
 impl Commit {
-    /// Reads a commit file. Errors: [`Error::Damaged`] naming file, version and line.
-    pub(super) fn parse(file: LogFile, bytes: &[u8]) -> Result<Commit> {
-        let content = parse_content(&file, bytes)?;
-        Ok(Commit { file, content })
-    }
-
     /// The version that the commit makes.
     pub fn version(&self) -> crate::log::version::Version {
         self.file.version
@@ -172,17 +198,69 @@ impl Commit {
     }
 }
 
-/// Reads the lines of a commit, or of a V2 checkpoint's top level. Errors: as [`Commit::parse`].
-pub(super) fn parse_content(file: &LogFile, bytes: &[u8]) -> Result<CommitContent> {
-    let mut content = CommitContent::default();
-    let mut interner = RawInterner::default();
-    let mut last = 0;
-    for (number, line) in lines(bytes) {
-        read_line(line, &mut content, &mut interner)
-            .map_err(|error| at_line(file, number, &error))?;
-        last = number;
+/// Some lines of a commit, or of a V2 checkpoint's top level, read.
+#[derive(Debug, Default)]
+pub(super) struct ParsedLines {
+    content: CommitContent,
+    has_info: bool,
+    /// How many there were, blank ones among them.
+    lines: usize,
+    /// The last one that isn't blank.
+    last: usize,
+}
+
+impl ParsedLines {
+    /// Reads lines. Errors: the number of the line, from 1, and what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<ParsedLines, (usize, Error)> {
+        let mut parsed = ParsedLines::default();
+        let mut changes = FileActions::default();
+        let mut interner = RawInterner::default();
+        let mut all = lines(bytes);
+        for (number, line) in &mut all {
+            read_line(line, &mut parsed, &mut changes, &mut interner)
+                .map_err(|error| (number, error))?;
+            parsed.last = number;
+        }
+        parsed.lines = all.number;
+        if !changes.is_empty() {
+            parsed.content.changes.push(changes);
+        }
+        Ok(parsed)
     }
-    if last == 0 { Err(empty(file)) } else { Ok(content) }
+
+    /// Takes in the lines that follow.
+    pub fn append(&mut self, after: ParsedLines) {
+        if after.last > 0 {
+            self.last = self.lines + after.last;
+        }
+        self.lines += after.lines;
+        if after.has_info {
+            self.content.info = after.content.info.clone();
+            self.has_info = true;
+        }
+        self.content.append(after.content);
+    }
+
+    pub fn lines(&self) -> usize {
+        self.lines
+    }
+
+    /// What all lines of the file say. Errors: [`Error::Damaged`] where there was none.
+    pub fn finish(self, file: &LogFile) -> Result<CommitContent> {
+        if self.last == 0 { Err(empty(file)) } else { Ok(self.content) }
+    }
+}
+
+impl CommitContent {
+    /// Takes in what the next lines, or another file of the same checkpoint, say; not who wrote it.
+    pub(super) fn append(&mut self, other: CommitContent) {
+        self.changes.extend(other.changes);
+        self.protocol = other.protocol.or(self.protocol.take());
+        self.metadata = other.metadata.or(self.metadata.take());
+        self.txns.extend(other.txns);
+        self.domains.extend(other.domains);
+        self.sidecars.extend(other.sidecars);
+    }
 }
 
 /// The error of a log file without a line.
@@ -193,101 +271,107 @@ pub(super) fn empty(file: &LogFile) -> Error {
 
 /// The error of one line of a log file; the variant stays damage whatever was wrong in it.
 pub(super) fn at_line(file: &LogFile, number: usize, error: &Error) -> Error {
-    Error::Damaged(format!("{} (version {}), line {number}: {error}", file.name, file.version))
+    let told = shortened(error.to_string());
+    Error::Damaged(format!("{} (version {}), line {number}: {told}", file.name, file.version))
+}
+
+/// A sentence with texts of the log in it, which may be of any length.
+pub(super) fn shortened(mut sentence: String) -> String {
+    if sentence.len() > SENTENCE_BYTES_MAX {
+        let whole = (0..=SENTENCE_BYTES_MAX).rev().find(|at| sentence.is_char_boundary(*at));
+        sentence.truncate(whole.unwrap_or(0));
+        sentence.push('…');
+    }
+    sentence
 }
 
 /// The lines that aren't blank, with their numbers from 1.
-pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut rest = bytes;
-    let mut number = 0;
-    std::iter::from_fn(move || {
+pub(super) fn lines(bytes: &[u8]) -> Lines<'_> {
+    Lines { rest: bytes, number: 0 }
+}
+
+pub(super) struct Lines<'a> {
+    rest: &'a [u8],
+    number: usize,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (usize, &'a [u8]);
+
+    fn next(&mut self) -> Option<(usize, &'a [u8])> {
         loop {
-            let all = rest;
+            let all = self.rest;
             // Reading from memory never fails; skip_until is the standard library's memchr.
-            let length = rest.skip_until(b'\n').unwrap_or(0);
+            let length = self.rest.skip_until(b'\n').unwrap_or(0);
             if length == 0 {
                 return None;
             }
-            number += 1;
+            self.number += 1;
             let line = all[..length].trim_ascii();
             if !line.is_empty() {
-                return Some((number, line));
+                return Some((self.number, line));
             }
         }
-    })
+    }
 }
 
 fn read_line<'a>(
-    line: &'a [u8],
-    content: &mut CommitContent,
+    bytes: &'a [u8],
+    parsed: &mut ParsedLines,
+    changes: &mut FileActions,
     interner: &mut RawInterner<'a>,
 ) -> Result<()> {
     // Derived readers take arrays for structs too; an action is an object.
-    if !line.starts_with(b"{") {
+    if !bytes.starts_with(b"{") {
         return Err(Error::Damaged("a line is not a JSON object".into()));
     }
-    let line: Line<'a> =
-        serde_json::from_slice(line).map_err(|error| Error::Damaged(error.to_string()))?;
+    let damaged = |error: serde_json::Error| Error::Damaged(error.to_string());
+    if bytes.len() > WHOLE_LINE_BYTES_MAX {
+        let line: LongLine = serde_json::from_slice(bytes).map_err(damaged)?;
+        if [line.meta_data, line.protocol, line.txn, line.domain_metadata]
+            .iter()
+            .any(Option::is_some)
+        {
+            return Err(Error::Damaged(format!("an action of {} bytes", bytes.len())));
+        }
+    }
+    let line: Line<'a> = serde_json::from_slice(bytes).map_err(damaged)?;
     if let Some(add) = line.add {
-        let partition_values = interner.values(add.partition_values)?;
-        let (place, state) = file_added(
-            &add.path,
-            add.size,
-            add.modification_time,
-            partition_values,
-            add.deletion_vector,
-        )?;
-        content.changes.push(Change::Add(place, state));
+        let values = interner.values(add.partition_values, changes)?;
+        let stat =
+            Stat { size: file_size(&add.path, add.size)?, modified_ms: add.modification_time };
+        match add.deletion_vector {
+            None => changes.add_encoded(&add.path, stat, values)?,
+            Some(vector) => {
+                let place = place_of(&add.path, Some(&vector))?;
+                changes.add(place, stat, values, Some(*vector))?;
+            }
+        }
     }
     if let Some(remove) = line.remove {
-        let place = place_removed(&remove.path, remove.deletion_vector.as_deref())?;
-        content.changes.push(Change::Remove(place, remove.deletion_vector));
+        let place = place(&remove.path)?;
+        changes.remove(place, remove.deletion_vector.map(|vector| *vector))?;
     }
+    let content = &mut parsed.content;
     if let Some(info) = line.commit_info {
         content.info = CommitSummary::read(info);
+        parsed.has_info = true;
     }
     content.metadata = line.meta_data.or(content.metadata.take());
     content.protocol = line.protocol.or(content.protocol.take());
     content.txns.extend(line.txn);
+    content.domains.extend(line.domain_metadata);
     content.sidecars.extend(line.sidecar.map(|sidecar| sidecar.path));
     Ok(())
 }
 
-/// Checks an added file, from a commit or a checkpoint. Errors: [`Error::Damaged`].
-pub(super) fn file_added(
-    path: &str,
-    size: i64,
-    modified_ms: i64,
-    partition_values: Arc<PartitionValues>,
-    deletion_vector: Option<Box<DeletionVector>>,
-) -> Result<(Place, FileState)> {
-    let size = file_size(path, size)?;
-    let place = place_of(path, deletion_vector.as_deref())?;
-    Ok((place, FileState { size, modified_ms, partition_values, deletion_vector }))
-}
-
-/// Where an added file is: outside the table too if its deletion vector is. Errors:
-/// [`Error::Damaged`].
+/// Where an added file is; its deletion vector must be somewhere too. Errors: [`Error::Damaged`].
 pub(super) fn place_of(path: &str, vector: Option<&DeletionVector>) -> Result<Place> {
     if let Some(vector) = vector {
         vector.check()?;
-        if let Err(error) = vector.file() {
-            let Error::Unsupported(why) = error else { return Err(error) };
-            return Ok(Place::Outside(normalize_uri(path), why));
-        }
+        vector.place()?;
     }
     place(path)
-}
-
-/// Where a removed file is, by the same rule; its deletion vector may be past reading. Errors:
-/// [`Error::Damaged`].
-pub(super) fn place_removed(path: &str, vector: Option<&DeletionVector>) -> Result<Place> {
-    match vector {
-        Some(vector) if vector.storage_type == "p" => {
-            Ok(Place::Outside(normalize_uri(path), String::new()))
-        }
-        Some(_) | None => place(path),
-    }
 }
 
 /// Checks a file's size. Errors: [`Error::Damaged`].
@@ -301,162 +385,37 @@ pub(super) fn file_size(path: &str, size: i64) -> Result<u64> {
 /// Decodes a path of the log. Errors: [`Error::Damaged`].
 pub(super) fn place(encoded: &str) -> Result<Place> {
     match FilePath::from_log(encoded) {
-        Ok(path) => Ok(Place::Inside(path)),
-        Err(Error::Unsupported(why)) => Ok(Place::Outside(normalize_uri(encoded), why)),
-        Err(error) => Err(error),
+        Err(Error::Unsupported(_)) => normalized(encoded).map(Place::Outside),
+        path => path.map(Place::Inside),
     }
 }
 
-/// One spelling of an absolute path: engines write `/a`, `file:/a` and `file:///a` for one file.
-fn normalize_uri(encoded: &str) -> String {
-    let path = encoded.strip_prefix("file:").unwrap_or(encoded);
-    let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-    percent_decode_str(path).decode_utf8_lossy().into_owned()
-}
-
-/// Shares the partition values of one file's adds, by their JSON text: few differ, so nearly none
-/// is parsed.
+/// Shares the partition values of adds by their JSON text: few differ, so nearly none is parsed.
 #[derive(Default)]
 struct RawInterner<'a> {
-    by_text: HashMap<&'a str, Arc<PartitionValues>>,
-    none: Arc<PartitionValues>,
+    by_text: HashMap<&'a str, ValuesId>,
+    none: Option<ValuesId>,
+    writer: SetWriter,
 }
 
 impl<'a> RawInterner<'a> {
-    fn values(&mut self, raw: Option<&'a RawValue>) -> Result<Arc<PartitionValues>> {
+    fn values(&mut self, raw: Option<&'a RawValue>, changes: &mut FileActions) -> Result<ValuesId> {
         let Some(raw) = raw.map(RawValue::get).filter(|text| *text != "{}" && *text != "null")
         else {
-            return Ok(self.none.clone());
+            let none = || changes.intern(PartitionSet::default());
+            return Ok(*self.none.get_or_insert_with(none));
         };
         if let Some(values) = self.by_text.get(raw) {
-            return Ok(values.clone());
+            return Ok(*values);
         }
         let values: PartitionValues = serde_json::from_str(raw)
             .map_err(|error| Error::Damaged(format!("partitionValues: {error}")))?;
-        let values = Arc::new(values);
-        self.by_text.insert(raw, values.clone());
+        let entries = values.iter().map(|(key, value)| (key.as_str(), value.as_deref()));
+        let values = changes.intern_entries(&mut self.writer, &mut entries.collect())?;
+        self.by_text.insert(raw, values);
         Ok(values)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log::listing::LogFileKind;
-    use crate::log::version::Version;
-
-    const COMMIT: &str = concat!(
-        r#"{"commitInfo":{"inCommitTimestamp":7,"operation":"WRITE","txnId":"t"}}"#,
-        "\n",
-        r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#,
-        "\n\n",
-        r#"{"add":{"path":"p=1/a%20b","partitionValues":{"p":"1"},"size":3,"modificationTime":4,"dataChange":true,"stats":"{\"numRecords\":1}"}}"#,
-        "\r\n",
-        r#"{"remove":{"path":"p=1/c","dataChange":true,"deletionVector":{"storageType":"u","pathOrInlineDv":"^-aqEH.-t@S}K{vb[*k^","offset":1,"sizeInBytes":2,"cardinality":3}}}"#,
-        "\n",
-        r#"{"futureAction":{"x":1}}"#,
-        "\n",
-        r#"{"txn":{"appId":"app","version":5}}"#,
-    );
-
-    fn parse(text: &[u8]) -> Result<Commit> {
-        let name = "00000000000000000003.json".to_owned();
-        let (version, size) = (Version(3), text.len() as u64);
-        let file = LogFile { name, kind: LogFileKind::Commit, version, size, modified_ms: 9 };
-        Commit::parse(file, text)
-    }
-
-    #[test]
-    fn a_commit_is_read_without_its_statistics() {
-        let commit = parse(COMMIT.as_bytes()).unwrap();
-        assert_eq!(commit.version(), Version(3));
-        assert_eq!(commit.txn_id(), Some("t"));
-        assert_eq!(commit.content.info.in_commit_timestamp, Some(7));
-        assert_eq!(commit.content.txns[0].version, 5);
-        let [
-            Change::Add(Place::Inside(added), state),
-            Change::Remove(Place::Inside(removed), vector),
-        ] = commit.content.changes.as_slice()
-        else {
-            panic!("{:?}", commit.content.changes);
-        };
-        assert_eq!((added.as_str(), removed.as_str()), ("p=1/a b", "p=1/c"));
-        assert_eq!((state.size, state.modified_ms), (3, 4));
-        assert_eq!(state.partition_values["p"].as_deref(), Some("1"));
-        assert!(vector.is_some());
-    }
-
-    #[test]
-    fn a_commit_info_may_hold_what_it_likes() {
-        let line = r#"{"commitInfo":{"operation":7,"txnId":"t","timestamp":"today","x":[1]}}"#;
-        let commit = parse(line.as_bytes()).unwrap();
-        assert_eq!((commit.content.info.operation.as_deref(), commit.txn_id()), (None, Some("t")));
-        let Some(Action::CommitInfo(info)) = read_action(line.as_bytes()).unwrap() else {
-            panic!("no commitInfo")
-        };
-        assert_eq!(info.txn_id.as_deref(), Some("t"));
-        assert!(read_action(br#"{"commitInfo":{"txnId":"t"}"#).is_err());
-        assert!(read_action(br#"{"add":{"path":1}}"#).is_err());
-    }
-
-    #[test]
-    fn a_cut_at_any_offset_is_an_error_or_falls_on_the_end_of_a_line() {
-        let whole = parse(COMMIT.as_bytes()).unwrap().content.changes.len();
-        for cut in 0..COMMIT.len() {
-            let text = &COMMIT.as_bytes()[..cut];
-            let at_line_end =
-                COMMIT[..cut].ends_with('}') && COMMIT[cut..].starts_with(['\n', '\r']);
-            let after_line_end = COMMIT[..cut].ends_with(['\n', '\r']);
-            match parse(text) {
-                Ok(commit) => {
-                    assert!(at_line_end || after_line_end, "cut at {cut} passed");
-                    assert!(commit.content.changes.len() <= whole);
-                }
-                Err(Error::Damaged(message)) => {
-                    assert!(
-                        !(at_line_end || (after_line_end && cut > 0)),
-                        "cut at {cut}: {message}"
-                    );
-                    assert!(message.contains("00000000000000000003.json"), "{message}");
-                    assert!(message.contains("version 3"), "{message}");
-                }
-                Err(error) => panic!("cut at {cut}: {error:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn damage_names_file_version_and_line() {
-        for bad in [
-            r#"{"add":{"path":"../x","size":1}}"#,
-            r#"{"add":{"path":"a%00b","size":1}}"#,
-            r#"{"add":{"path":"a","size":-1}}"#,
-            r#"{"add":{"path":"a","size":9223372036854775808}}"#,
-            r#"{"add":{"path":"a","size":9223372036854775807}}"#,
-            r#"{"add":{"path":"a","size":"1"}}"#,
-            r#"{"add":{"size":1}}"#,
-            r#"{"add":{"path":"a","size":1,"partitionValues":{"p":1}}}"#,
-            r#"{"add":{"path":"a","size":1,"deletionVector":{"storageType":"u","pathOrInlineDv":"x","sizeInBytes":1,"cardinality":1}}}"#,
-            r#"{"add":{"path":"a","size":1}}{"add":{"path":"b","size":1}}"#,
-            r#"{"remove":{"path":"a/../../b"}}"#,
-            "[1]",
-            "7",
-            "null",
-        ] {
-            let text = format!("{{\"txn\":{{\"appId\":\"a\",\"version\":1}}}}\n{bad}\n");
-            let error = parse(text.as_bytes()).unwrap_err();
-            let Error::Damaged(message) = &error else { panic!("{bad}: {error:?}") };
-            assert!(message.contains("00000000000000000003.json (version 3), line 2"), "{message}");
-        }
-    }
-
-    #[test]
-    fn absolute_paths_are_outside_under_one_spelling() {
-        for path in ["/a/b%20c", "file:/a/b%20c", "file:///a/b%20c"] {
-            let Place::Outside(uri, _) = place(path).unwrap() else { panic!("{path}") };
-            assert_eq!(uri, "/a/b c");
-        }
-        let Place::Outside(uri, _) = place("s3://bucket/x").unwrap() else { panic!() };
-        assert_eq!(uri, "s3://bucket/x");
-    }
-}
+mod tests;

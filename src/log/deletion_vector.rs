@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::log::action::DeletionVector;
 use crate::log::path::FilePath;
+use crate::store::{Located, Reach, normalized};
 
 /// Digits of Z85 (ZeroMQ RFC 32), in which descriptors write UUIDs.
 const Z85: &[u8; 85] =
@@ -17,21 +18,52 @@ const UUID_DIGITS: usize = 20;
 /// A deletion vector in a file stands between its size and its CRC-32, four bytes each.
 const FRAME_BYTES: u64 = 8;
 
+/// Where a deletion vector is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum VectorPlace {
+    /// In the log itself.
+    Inline,
+    Inside(FilePath),
+    /// At an absolute path or URI, in its one spelling; it may lead into the table's folder.
+    Absolute(String),
+}
+
 impl DeletionVector {
-    /// The file that holds the deletion vector; `None` when it is inline. Errors:
-    /// [`Error::Unsupported`] for absolute paths, [`Error::Damaged`] for what is no descriptor.
-    pub fn file(&self) -> Result<Option<FilePath>> {
+    /// Where the deletion vector is. Errors: [`Error::Damaged`] for what is no descriptor.
+    pub(super) fn place(&self) -> Result<VectorPlace> {
         match self.storage_type.as_str() {
-            "i" => Ok(None),
-            "u" => self.relative_file().map(Some),
-            "p" => Err(Error::Unsupported(format!(
-                "deletion vector at the absolute path {:?}: tables that point outside their own \
-                 folder (shallow clones) are not read",
-                self.path_or_inline_dv
-            ))),
+            "i" => Ok(VectorPlace::Inline),
+            "u" => self.relative_file().map(VectorPlace::Inside),
+            "p" => normalized(&self.path_or_inline_dv).map(VectorPlace::Absolute),
             other => {
                 Err(Error::Damaged(format!("deletion vector of unknown storage type {other:?}")))
             }
+        }
+    }
+
+    /// The file in the table's folder that holds the deletion vector; `None` when it is inline, or
+    /// outside. Errors: [`Error::Damaged`] for what is no descriptor.
+    pub fn file(&self, reach: &Reach) -> Result<Option<FilePath>> {
+        Ok(match self.place()? {
+            VectorPlace::Inline => None,
+            VectorPlace::Inside(path) => Some(path),
+            VectorPlace::Absolute(place) => match reach.locate(&place) {
+                Located::Inside(path) => FilePath::from_decoded(path).ok(),
+                Located::Allowed | Located::Beyond => None,
+            },
+        })
+    }
+
+    /// The place of the deletion vector, where it is outside and nobody allowed that.
+    pub(super) fn beyond(&self, reach: &Reach) -> Option<String> {
+        if self.storage_type != "p" {
+            return None;
+        }
+        let Ok(VectorPlace::Absolute(place)) = self.place() else { return None };
+        match reach.locate(&place) {
+            Located::Inside(path) if FilePath::from_decoded(path).is_ok() => None,
+            Located::Allowed => None,
+            Located::Inside(_) | Located::Beyond => Some(place),
         }
     }
 
@@ -94,6 +126,7 @@ fn decode_uuid(digits: &[u8]) -> Option<Uuid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Store;
 
     fn vector(storage_type: &str, path: &str) -> DeletionVector {
         DeletionVector {
@@ -105,12 +138,16 @@ mod tests {
         }
     }
 
+    fn file(storage_type: &str, path: &str) -> Option<FilePath> {
+        vector(storage_type, path).file(&Reach::default()).unwrap()
+    }
+
     /// The two examples of the protocol's text.
     #[test]
     fn a_relative_descriptor_names_a_file_with_and_without_a_prefix() {
-        let plain = vector("u", "^-aqEH.-t@S}K{vb[*k^").file().unwrap().unwrap();
+        let plain = file("u", "^-aqEH.-t@S}K{vb[*k^").unwrap();
         assert_eq!(plain.as_str(), "deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin");
-        let prefixed = vector("u", "ab^-aqEH.-t@S}K{vb[*k^").file().unwrap().unwrap();
+        let prefixed = file("u", "ab^-aqEH.-t@S}K{vb[*k^").unwrap();
         assert_eq!(
             prefixed.as_str(),
             "ab/deletion_vector_d2c639aa-8816-431a-aaf6-d3fe2512ff61.bin"
@@ -118,13 +155,21 @@ mod tests {
     }
 
     #[test]
-    fn an_inline_one_has_no_file_and_an_absolute_one_is_refused_by_name() {
-        assert_eq!(
-            vector("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L").file().unwrap(),
-            None
-        );
-        let absolute = vector("p", "s3://bucket/deletion_vector_x.bin").file();
-        assert!(matches!(absolute, Err(Error::Unsupported(_))), "{absolute:?}");
+    fn an_inline_one_has_no_file_and_an_absolute_one_is_where_its_path_leads() {
+        assert_eq!(file("i", "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L"), None);
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_str().unwrap()).unwrap();
+        let root = store.local_root().unwrap().display().to_string();
+        let at = |path: &str, reach: &Reach| {
+            let vector = vector("p", path);
+            (vector.file(reach).unwrap().map(|path| path.to_string()), vector.beyond(reach))
+        };
+        let reach = store.reach();
+        assert_eq!(at(&format!("file://{root}/a%20b.bin"), &reach), (Some("a b.bin".into()), None));
+        let (outside, spelled) = ("s3a://bucket/x.bin", "s3://bucket/x.bin");
+        assert_eq!(at(outside, &reach), (None, Some(spelled.into())));
+        let reach = store.allowing(vec!["s3://bucket".into()]).reach();
+        assert_eq!(at(outside, &reach), (None, None));
     }
 
     #[test]
@@ -137,10 +182,11 @@ mod tests {
             "../^-aqEH.-t@S}K{vb[*k^",
             "ééééééééééé",
         ] {
-            let error = vector("u", bad).file();
+            let error = vector("u", bad).place();
             assert!(matches!(error, Err(Error::Damaged(_))), "{bad:?}: {error:?}");
         }
-        assert!(matches!(vector("x", "a").file(), Err(Error::Damaged(_))));
+        assert!(matches!(vector("x", "a").place(), Err(Error::Damaged(_))));
+        assert!(matches!(vector("p", "/a/../b").place(), Err(Error::Damaged(_))));
     }
 
     #[test]

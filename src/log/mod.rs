@@ -1,19 +1,30 @@
 //! What the Delta protocol says: actions, paths, schemas, and a table's state at every version.
 
 pub mod action;
+pub mod changes;
 pub mod checkpoint;
+pub mod checksum;
+pub mod column_ids;
+pub mod column_mapping;
 pub mod commit;
+pub mod conflict;
 pub mod deletion_vector;
 pub mod facts;
+mod file_actions;
 pub mod file_schema;
 pub mod fit;
 pub mod footer;
 pub mod history;
 pub mod interval;
+mod lines;
 pub mod listing;
+mod marks;
+mod outside;
 pub mod partition;
 pub mod path;
+pub mod properties;
 pub mod protocol;
+pub mod rebase;
 pub mod replay;
 pub mod scalar;
 pub mod schema;
@@ -21,7 +32,9 @@ pub mod segment;
 pub mod snapshot;
 pub mod statistics;
 pub mod timestamp;
+pub mod values;
 pub mod version;
+pub mod widening;
 
 #[cfg(test)]
-mod golden_tests;
+pub(crate) mod golden_tests;

@@ -34,6 +34,19 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
+/// Whether a path of the log is a decoded one as it stands: nothing is escaped, and it would pass
+/// [`FilePath::from_log`]. A `false` says nothing.
+pub(super) fn is_plain(encoded: &str) -> bool {
+    // No early end, so that the compiler looks at many bytes at a time.
+    let special = |byte: u8| (byte == b'%') | (byte == b':') | (byte == 0);
+    let any_special = encoded.bytes().fold(false, |any, byte| any | special(byte));
+    !any_special
+        && encoded.len() <= PATH_BYTES_MAX
+        && encoded
+            .split('/')
+            .all(|name| !matches!(name, "" | "." | "..") && name.len() <= NAME_BYTES_MAX)
+}
+
 /// A decoded path relative to a table's root: not absolute; no NUL; no component that is empty,
 /// `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +56,10 @@ impl FilePath {
     /// Decodes a path of the log. Errors: [`Error::Unsupported`] for absolute paths (shallow
     /// clones), [`Error::Damaged`] for anything that would leave the table's root.
     pub fn from_log(encoded: &str) -> Result<FilePath> {
+        // Before it is put into any sentence. An escaped byte takes three.
+        if encoded.len() > 3 * PATH_BYTES_MAX {
+            return Err(Error::Damaged(format!("a path of {} bytes in the log", encoded.len())));
+        }
         if has_scheme(encoded) || encoded.starts_with('/') {
             return Err(Error::Unsupported(format!(
                 "absolute path {encoded:?} in the log: tables that point outside their own \
@@ -87,7 +104,9 @@ impl FilePath {
 
     /// The path as the log writes it.
     pub fn to_log(&self) -> String {
-        utf8_percent_encode(&self.0, ESCAPED).to_string()
+        let encoded = utf8_percent_encode(&self.0, ESCAPED).to_string();
+        // Else a colon in the first component would make it an absolute URI.
+        if has_scheme(&encoded) { encoded.replacen(':', "%3A", 1) } else { encoded }
     }
 
     /// The last component.
@@ -129,9 +148,37 @@ mod tests {
     }
 
     #[test]
+    fn a_plain_path_is_what_it_would_be_decoded_to() {
+        let long = "n".repeat(255);
+        let deep = "d/".repeat(2047) + "x";
+        for plain in ["a", "p=x y/b.parquet", "a/.b/..c", "ü/é", &long, &deep] {
+            assert!(is_plain(plain), "{plain}");
+            assert_eq!(FilePath::from_log(plain).unwrap().as_str(), plain);
+        }
+        let too_long = format!("{long}n");
+        let too_deep = format!("{deep}/y");
+        for other in
+            ["", "/a", "a/", "a//b", ".", "a/../b", "a%20b", "s3:x", "a\0b", &too_long, &too_deep]
+        {
+            assert!(!is_plain(other), "{other:?}");
+        }
+    }
+
+    #[test]
     fn keeps_an_equals_and_a_colon_after_a_slash() {
         let path = FilePath::from_log("p=a:b/f").unwrap();
         assert_eq!(path.as_str(), "p=a:b/f");
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_scheme_is_written_so_that_it_is_none() {
+        for (decoded, encoded) in [("a:b", "a%3Ab"), ("s3:", "s3%3A"), ("a:b:c/d:e", "a%3Ab:c/d:e")]
+        {
+            let path = FilePath::from_decoded(decoded).unwrap();
+            assert_eq!(path.to_log(), encoded);
+            assert_eq!(FilePath::from_log(encoded).unwrap(), path);
+        }
+        assert_eq!(FilePath::from_decoded("1:b").unwrap().to_log(), "1:b");
     }
 
     #[test]

@@ -6,25 +6,34 @@
 //! The identity of a logical file is its path with its deletion vector, so that a commit may remove
 //! a file under its old vector and add it under a new one, in either order.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::log::action::{DeletionVector, Metadata, PartitionValues, Protocol, Txn};
-use crate::log::commit::{Change, CommitContent, CommitSummary, Place};
-use crate::log::facts::VersionFacts;
-use crate::log::interval::{Effect, FileState, Intervals};
-use crate::log::path::FilePath;
+use crate::log::action::{Metadata, Protocol};
+use crate::log::commit::{CommitContent, CommitSummary};
+use crate::log::facts::{Totals, VersionFacts};
+use crate::log::file_actions::{FileActions, OutsideKind};
+use crate::log::interval::{Effect, Intervals};
+use crate::log::marks::Marks;
+use crate::log::outside::OutsideFiles;
 use crate::log::protocol;
-use crate::log::timestamp;
+use crate::log::timestamp::{self, has_in_commit_timestamps};
 use crate::log::version::Version;
+use crate::store::Reach;
 
-/// Everything known at the newest version reached, and the intervals of all before.
+/// What a file outside the table's folder takes.
+const OUTSIDE_BYTES: usize = 300;
+
+/// Everything known at the newest version reached, and the intervals of those before it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replay {
     intervals: Intervals,
     /// The newest version reached.
     at: Option<Version>,
+    /// The first version whose intervals are held.
+    from: Version,
+    /// What was left of the intervals the last time that some were forgotten.
+    bytes_left: Option<usize>,
     /// Where the unbroken run of versions that ends at `at` began.
     base: Version,
     protocol: Option<Arc<Protocol>>,
@@ -32,21 +41,22 @@ pub(super) struct Replay {
     /// Why the protocol may not be read, as a sentence.
     refusal: Option<String>,
     commit_time_ms: Option<i64>,
-    /// Live files outside the table's folder: their deletion vector, and why they aren't read.
-    outside: BTreeMap<String, Outside>,
-    /// The versions that each application wrote, and in which versions of the table.
-    txns: BTreeMap<String, Vec<(Version, i64)>>,
-    /// One of each partition values that any file has.
-    values: HashSet<Arc<PartitionValues>>,
-}
-
-#[derive(Clone, Debug)]
-struct Outside {
-    vector: Option<Box<DeletionVector>>,
-    why: String,
+    /// What is live at `at`.
+    live: Totals,
+    outside: OutsideFiles,
+    marks: Marks,
 }
 
 impl Replay {
+    pub fn new(reach: Reach) -> Replay {
+        Replay { outside: OutsideFiles::new(reach), ..Replay::default() }
+    }
+
+    /// How far the table's files may be.
+    pub fn reach(&self) -> &Reach {
+        self.outside.reach()
+    }
+
     pub fn intervals(&self) -> &Intervals {
         &self.intervals
     }
@@ -56,11 +66,58 @@ impl Replay {
         self.at
     }
 
-    /// The version that an application had written at a version of the table.
-    pub fn txn_version(&self, app_id: &str, version: Version) -> Option<i64> {
-        let written = self.txns.get(app_id)?;
-        let after = written.partition_point(|(at, _)| *at <= version);
-        written[..after].last().map(|(_, app_version)| *app_version)
+    /// The first version whose intervals are held.
+    pub fn from(&self) -> Version {
+        self.from
+    }
+
+    /// Takes away what applications and features had set.
+    pub fn take_marks(&mut self) -> Marks {
+        std::mem::take(&mut self.marks)
+    }
+
+    /// Goes on from facts that are known of the newest version reached: a way up that began at a
+    /// checkpoint doesn't know the commit times before it.
+    pub fn agree(&mut self, facts: &VersionFacts) {
+        self.commit_time_ms = Some(facts.commit_time_ms);
+        self.live = facts.live;
+        self.protocol = Some(facts.protocol.clone());
+        self.metadata = Some(facts.metadata.clone());
+    }
+
+    /// About how many bytes of memory the intervals take.
+    pub fn bytes(&self) -> usize {
+        let outside = self.outside.len().saturating_mul(OUTSIDE_BYTES);
+        self.intervals.bytes().saturating_add(outside)
+    }
+
+    /// Forgets the versions before `boundary` where there is more than `bytes_max`; all before the
+    /// newest where that is not enough. Done again only once a quarter has come on top of what was
+    /// left, so that going up still costs the changes. Returns whether something was forgotten.
+    pub fn fit(&mut self, bytes_max: usize, boundary: Version) -> bool {
+        let Some(at) = self.at else { return false };
+        let left = self.bytes_left.unwrap_or(0);
+        if self.bytes() <= bytes_max.max(left.saturating_add(left / 4)) {
+            return false;
+        }
+        self.forget_before(boundary.min(at));
+        if self.bytes() > bytes_max {
+            self.forget_before(at);
+        }
+        self.bytes_left = Some(self.bytes());
+        true
+    }
+
+    /// Whether versions were ever forgotten.
+    pub fn has_forgotten(&self) -> bool {
+        self.bytes_left.is_some()
+    }
+
+    fn forget_before(&mut self, version: Version) {
+        if version > self.from {
+            self.from = version;
+            self.intervals.forget_before(version);
+        }
     }
 
     /// Shrinks what loading left loose.
@@ -79,12 +136,16 @@ impl Replay {
         file_modified_ms: i64,
     ) -> Result<VersionFacts> {
         if self.at.is_none() {
-            self.base = version;
+            (self.base, self.from) = (version, version);
         }
         self.at = Some(version);
-        let CommitContent { changes, protocol, metadata, txns, info, sidecars: _ } = content;
-        let effect = self.change(version, changes);
-        self.describe(version, protocol, metadata, txns);
+        let CommitContent { changes, protocol, metadata, txns, domains, info, .. } = content;
+        let changes = self.outside.place(changes);
+        let mut effect = self.intervals.apply(version, &changes);
+        self.outside.apply(&changes, &mut effect);
+        self.live = self.live.after(&effect);
+        self.describe(protocol, metadata);
+        self.marks.note(version, txns, domains);
         self.finish(version, info, effect, file_modified_ms)
     }
 
@@ -98,29 +159,23 @@ impl Replay {
         commit: Option<CommitContent>,
         file_modified_ms: i64,
     ) -> Result<VersionFacts> {
+        if self.at.is_none() {
+            self.from = version;
+        }
         self.at = Some(version);
         self.base = version;
         self.protocol = None;
         self.metadata = None;
         self.outside.clear();
-        let CommitContent { changes, protocol, metadata, txns, .. } = checkpoint;
-        let mut canonical = Canonical::default();
-        let mut files = Vec::with_capacity(changes.len());
-        for change in changes {
-            match change {
-                Change::Add(Place::Inside(path), mut state) => {
-                    state.partition_values = canonical.of(&mut self.values, state.partition_values);
-                    files.push((path, state));
-                }
-                Change::Add(Place::Outside(uri, why), state) => {
-                    self.outside.insert(uri, Outside { vector: state.deletion_vector, why });
-                }
-                // Tombstones.
-                Change::Remove(..) => {}
-            }
-        }
-        self.intervals.rebase(version, files);
-        self.describe(version, protocol, metadata, txns);
+        let CommitContent { changes, protocol, metadata, txns, domains, .. } = checkpoint;
+        let changes = self.outside.place(changes);
+        let mut effect =
+            Effect { added: self.intervals.rebase(version, &changes), ..Effect::default() };
+        self.outside.rebase(&changes, &mut effect);
+        drop(changes);
+        self.live = Totals::default().after(&effect);
+        self.describe(protocol, metadata);
+        self.marks.rebase(version, txns, domains);
         let (info, effect) = match commit {
             Some(commit) => (commit.info, counted(&commit.changes)),
             None => (CommitSummary::default(), Effect::default()),
@@ -128,72 +183,14 @@ impl Replay {
         self.finish(version, info, effect, file_modified_ms)
     }
 
-    fn change(&mut self, version: Version, changes: Vec<Change>) -> Effect {
-        let mut effect = Effect::default();
-        let mut canonical = Canonical::default();
-        for change in changes {
-            match change {
-                Change::Add(Place::Inside(path), mut state) => {
-                    state.partition_values = canonical.of(&mut self.values, state.partition_values);
-                    self.intervals.add(version, path, state, &mut effect);
-                }
-                Change::Remove(Place::Inside(path), vector) => {
-                    self.remove(version, &path, vector.as_deref(), &mut effect);
-                }
-                Change::Add(Place::Outside(uri, why), state) => {
-                    self.outside.insert(uri, Outside { vector: state.deletion_vector, why });
-                }
-                Change::Remove(Place::Outside(uri, _), vector) => {
-                    self.remove_outside(&uri, vector.as_deref());
-                }
-            }
-        }
-        effect
-    }
-
-    fn remove(
-        &mut self,
-        version: Version,
-        path: &FilePath,
-        vector: Option<&DeletionVector>,
-        effect: &mut Effect,
-    ) {
-        self.intervals.remove(version, path.as_str(), vector, effect);
-    }
-
-    fn remove_outside(&mut self, uri: &str, vector: Option<&DeletionVector>) {
-        let same = self.outside.get(uri).is_some_and(|held| match (&held.vector, vector) {
-            (None, None) => true,
-            (Some(one), Some(other)) => one.is_same(other),
-            (None, Some(_)) | (Some(_), None) => false,
-        });
-        if same {
-            self.outside.remove(uri);
-        }
-    }
-
     /// Takes in the actions that aren't about files.
-    fn describe(
-        &mut self,
-        version: Version,
-        protocol: Option<Protocol>,
-        metadata: Option<Metadata>,
-        txns: Vec<Txn>,
-    ) {
+    fn describe(&mut self, protocol: Option<Protocol>, metadata: Option<Metadata>) {
         if let Some(protocol) = protocol {
             self.refusal = protocol::check_read(&protocol).err().map(|error| error.to_string());
             self.protocol = Some(Arc::new(protocol));
         }
         if let Some(metadata) = metadata {
             self.metadata = Some(Arc::new(metadata));
-        }
-        for txn in txns {
-            let written = self.txns.entry(txn.app_id).or_default();
-            match written.last_mut() {
-                Some(last) if last.0 == version => last.1 = txn.version,
-                Some(last) if last.1 == txn.version => {}
-                Some(_) | None => written.push((version, txn.version)),
-            }
         }
     }
 
@@ -211,6 +208,7 @@ impl Replay {
             self.commit_time_ms,
         );
         self.commit_time_ms = Some(commit_time_ms);
+        let has_in_commit = self.metadata.as_deref().is_some_and(has_in_commit_timestamps);
         let lacks = |what| {
             let base = self.base;
             Error::Damaged(format!("the log has no {what} in versions {base} to {version}"))
@@ -218,15 +216,17 @@ impl Replay {
         Ok(VersionFacts {
             version,
             commit_time_ms,
+            in_commit_timestamp: info.in_commit_timestamp.filter(|_| has_in_commit),
             protocol: self.protocol.clone().ok_or_else(|| lacks("protocol"))?,
             metadata: self.metadata.clone().ok_or_else(|| lacks("metaData"))?,
             operation: info.operation,
             engine: info.engine_info,
             txn_id: info.txn_id,
-            files_added: effect.files_added,
-            files_removed: effect.files_removed,
-            bytes_added: effect.bytes_added,
-            bytes_removed: effect.bytes_removed,
+            files_added: effect.added.files,
+            files_removed: effect.removed.files,
+            bytes_added: effect.added.bytes,
+            bytes_removed: effect.removed.bytes,
+            live: self.live,
             unreadable: self.unreadable(version),
         })
     }
@@ -235,8 +235,8 @@ impl Replay {
         if let Some(refusal) = &self.refusal {
             return Some(refusal.clone());
         }
-        if let Some(outside) = self.outside.values().next() {
-            return Some(outside.why.clone());
+        if let Some(refusal) = self.outside.refusal() {
+            return Some(refusal);
         }
         let path = self.intervals.collision(version)?;
         Some(format!("{path:?} is both a file and a directory of the table"))
@@ -244,48 +244,24 @@ impl Replay {
 }
 
 /// What a commit does by its own words, where the state before it is not known.
-fn counted(changes: &[Change]) -> Effect {
+fn counted(pieces: &[FileActions]) -> Effect {
     let mut effect = Effect::default();
-    for change in changes {
-        match change {
-            Change::Add(_, FileState { size, .. }) => {
-                effect.files_added = effect.files_added.saturating_add(1);
-                effect.bytes_added = effect.bytes_added.saturating_add(*size);
+    let mut removed = 0;
+    for piece in pieces {
+        for action in piece.actions() {
+            if action.is_add {
+                effect.added.put(action.size, piece.vector(action));
+            } else {
+                removed += 1;
             }
-            Change::Remove(..) => effect.files_removed = effect.files_removed.saturating_add(1),
+        }
+        for action in piece.outside() {
+            match action.kind {
+                OutsideKind::Add(stat, _) => effect.added.put(stat.size, action.vector.as_ref()),
+                OutsideKind::Remove => removed += 1,
+            }
         }
     }
+    effect.removed.files = removed;
     effect
-}
-
-/// Finds the one shared copy of partition values. Within a file of the log equal values are shared
-/// already, so a pointer tells them apart and nearly none is hashed as a whole.
-#[derive(Default)]
-struct Canonical {
-    by_address: HashMap<usize, Arc<PartitionValues>>,
-    /// Keeps the addresses taken while they are keys.
-    held: Vec<Arc<PartitionValues>>,
-}
-
-impl Canonical {
-    fn of(
-        &mut self,
-        values: &mut HashSet<Arc<PartitionValues>>,
-        given: Arc<PartitionValues>,
-    ) -> Arc<PartitionValues> {
-        let address = Arc::as_ptr(&given).addr();
-        if let Some(shared) = self.by_address.get(&address) {
-            return shared.clone();
-        }
-        let shared = match values.get(&given) {
-            Some(shared) => shared.clone(),
-            None => {
-                values.insert(given.clone());
-                given.clone()
-            }
-        };
-        self.held.push(given);
-        self.by_address.insert(address, shared.clone());
-        shared
-    }
 }

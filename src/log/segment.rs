@@ -15,6 +15,8 @@ use crate::log::version::Version;
 pub struct Segments {
     commits: BTreeMap<Version, LogFile>,
     checkpoints: BTreeMap<Version, Vec<Checkpoint>>,
+    /// Compacted commits by the last version that they hold.
+    compactions: BTreeMap<Version, Vec<LogFile>>,
 }
 
 /// One version on the way up through a log.
@@ -25,7 +27,7 @@ pub struct Step {
 }
 
 /// One way to a version: a base, and the commits after it. Without a checkpoint the base is empty
-/// and the commits start at version 0.
+/// and the commits start at version 0. One of the commits may be a range of them, compacted.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub checkpoint: Option<Checkpoint>,
@@ -37,8 +39,17 @@ impl Segments {
     pub fn new<'a>(files: impl IntoIterator<Item = &'a LogFile>) -> Segments {
         let files: Vec<LogFile> = files.into_iter().cloned().collect();
         let checkpoints = checkpoint::complete(&files);
-        let commits = files.into_iter().filter(|file| file.kind == LogFileKind::Commit);
-        Segments { commits: commits.map(|file| (file.version, file)).collect(), checkpoints }
+        let mut segments = Segments { checkpoints, ..Segments::default() };
+        for file in files {
+            match file.kind {
+                LogFileKind::Commit => drop(segments.commits.insert(file.version, file)),
+                LogFileKind::Compacted { to } => {
+                    segments.compactions.entry(to).or_default().push(file);
+                }
+                _ => {}
+            }
+        }
+        segments
     }
 
     /// The newest version that the log speaks of, rebuildable or not.
@@ -53,6 +64,27 @@ impl Segments {
         self.checkpoints.get(&version).map_or(&[], Vec::as_slice)
     }
 
+    /// The newest checkpoint up to a version.
+    pub fn checkpoint_up_to(&self, version: Version) -> Option<Version> {
+        self.checkpoints.range(..=version).next_back().map(|(version, _)| *version)
+    }
+
+    /// The first checkpoint after a version.
+    pub fn checkpoint_after(&self, version: Version) -> Option<Version> {
+        self.checkpoints.range(version.next()..).next().map(|(version, _)| *version)
+    }
+
+    /// The compacted commits that end at a version and begin no later than `next`: who has the
+    /// version before `next` needs no more. A commit that is in them twice changes nothing.
+    pub fn compactions_to(
+        &self,
+        version: Version,
+        next: Version,
+    ) -> impl Iterator<Item = &LogFile> {
+        let ending = self.compactions.get(&version).into_iter().flatten();
+        ending.filter(move |file| file.version <= next && next <= version)
+    }
+
     /// The commit file of a version.
     pub fn commit_at(&self, version: Version) -> Option<&LogFile> {
         self.commits.get(&version)
@@ -61,14 +93,21 @@ impl Segments {
     /// Every version that can be rebuilt if no file is damaged, ascending. A version's commit comes
     /// along even where only its checkpoint is needed, as it tells who made the version and when.
     pub fn steps(&self) -> Vec<Step> {
+        // A compaction beyond all commits is of versions that nobody has committed.
+        let newest = self.newest().unwrap_or_default();
+        let compacted = self.compactions.range(..=newest).map(|(to, _)| to);
         let versions: BTreeSet<Version> =
-            self.commits.keys().chain(self.checkpoints.keys()).copied().collect();
+            self.commits.keys().chain(self.checkpoints.keys()).chain(compacted).copied().collect();
         let mut steps: Vec<Step> = Vec::new();
         for version in versions {
             let commit = self.commits.get(&version);
             let before = steps.last().map(|step| step.version.next());
-            let follows = before.unwrap_or(Version(0)) == version;
-            if (follows && commit.is_some()) || self.checkpoints.contains_key(&version) {
+            let next = before.unwrap_or(Version(0));
+            let follows = next == version && commit.is_some();
+            if follows
+                || self.checkpoints.contains_key(&version)
+                || self.compactions_to(version, next).next().is_some()
+            {
                 steps.push(Step { version, commit: commit.cloned() });
             }
         }
@@ -98,6 +137,43 @@ impl Segments {
             let commits = commits.map(|(_, file)| file.clone()).collect();
             Route { checkpoint, commits }
         })
+    }
+
+    /// The ways to a version that take compacted commits in the place of single ones, for where
+    /// one of these is missing or damaged.
+    pub fn detours(&self, version: Version) -> impl Iterator<Item = Route> + '_ {
+        let bases = self.checkpoints.range(..=version).rev();
+        let checkpoints = bases.flat_map(|(_, checkpoints)| checkpoints).cloned().map(Some);
+        checkpoints.chain([None]).filter_map(move |checkpoint| self.detour(checkpoint, version))
+    }
+
+    fn detour(&self, checkpoint: Option<Checkpoint>, version: Version) -> Option<Route> {
+        let mut next = checkpoint.as_ref().map_or(Version(0), |base| base.version.next());
+        let (mut commits, mut is_one) = (Vec::new(), false);
+        while next <= version {
+            let ends = self.compactions.range(next..=version).rev().map(|(to, _)| *to);
+            let mut longest =
+                ends.filter_map(|to| Some((to, self.compactions_to(to, next).next()?)));
+            let (to, file) = match longest.next() {
+                Some(found) => found,
+                None => (next, self.commits.get(&next)?),
+            };
+            is_one |= file.kind != LogFileKind::Commit;
+            commits.push(file.clone());
+            next = to.next();
+        }
+        is_one.then_some(Route { checkpoint, commits })
+    }
+
+    /// When a version was put down, by its commit's file or what stands in for it.
+    pub fn modified_ms(&self, version: Version) -> i64 {
+        let checkpoints = self.checkpoints_at(version).first().map(Checkpoint::modified_ms);
+        let compacted = || self.compactions.get(&version).and_then(|files| files.first());
+        match self.commits.get(&version) {
+            Some(commit) => commit.modified_ms,
+            None => checkpoints
+                .unwrap_or_else(|| compacted().map_or(0, |compacted| compacted.modified_ms)),
+        }
     }
 
     /// The newest version up to this one without a commit: where there is a gap, its end.
@@ -198,6 +274,27 @@ mod tests {
         assert_eq!(bases(0), [(None, 1)]);
         assert!(segments(&["0.json", "2.json"]).routes(Version(2)).next().is_none());
         assert!(segments(&["0.json", "2.json"]).routes(Version(1)).next().is_none());
+    }
+
+    #[test]
+    fn compacted_commits_lead_around_a_gap() {
+        let compacted = "1.00000000000000000003.compacted.json";
+        assert_eq!(steps(&["0.json", "1.json", compacted, "3.json", "4.json"]), [0, 1, 3, 4]);
+        assert_eq!(steps(&["0.json", compacted, "4.json"]), [0, 3, 4]);
+        // It begins too late, or ends where nobody ever committed.
+        assert_eq!(steps(&[compacted, "3.json"]), [0u64; 0]);
+        assert_eq!(steps(&["0.json", compacted]), [0]);
+        let log = segments(&["0.json", "1.json", compacted, "3.json", "4.json"]);
+        assert!(log.routes(Version(4)).next().is_none());
+        let names = |version| -> Vec<Vec<String>> {
+            let detours = log.detours(Version(version));
+            let names = |route: Route| route.commits.into_iter().map(|file| file.name[17..].into());
+            detours.map(|route| names(route).collect()).collect()
+        };
+        let way = ["000.json", &format!("00{compacted}"), "004.json"];
+        assert_eq!(names(4), [way]);
+        assert_eq!(names(1), [[""; 0]; 0]);
+        assert_eq!(names(2), [[""; 0]; 0]);
     }
 
     #[test]

@@ -17,12 +17,14 @@ use crate::log::action::{
 use crate::log::checkpoint;
 use crate::log::commit::{self, Place};
 use crate::log::history::{self, COMMIT_BYTES_AT_ONCE, COMMITS_AT_ONCE};
-use crate::log::listing::{self, LogFile};
+use crate::log::lines;
+use crate::log::listing::{self, LogFile, LogFileKind};
+use crate::log::outside::{refusal, seen_from};
 use crate::log::path::FilePath;
 use crate::log::segment::{self, Route, Segments};
 use crate::log::version::Version;
 use crate::log::{protocol, timestamp};
-use crate::store::Store;
+use crate::store::{Located, Reach, Store};
 
 /// A log that is cleaned up while it is read is read again, so often.
 const LOADS_MAX: usize = 3;
@@ -39,14 +41,29 @@ pub struct Snapshot {
     pub metadata: Metadata,
     /// Live files by decoded path.
     pub adds: BTreeMap<FilePath, Add>,
-    /// Tombstones by decoded path and deletion vector.
+    /// Live files outside of the table's folder, where the mount allows them; by the one spelling
+    /// of their URI.
+    pub outside: BTreeMap<String, Add>,
+    /// Tombstones by decoded path, or URI, and deletion vector.
     pub removes: BTreeMap<(String, Option<String>), Remove>,
     pub txns: BTreeMap<String, Txn>,
     /// Without the removed ones.
     pub domains: BTreeMap<String, DomainMetadata>,
+    /// What the absolute paths of the log mean.
+    pub reach: Reach,
 }
 
 impl Snapshot {
+    /// Every live file, those in the table's folder first.
+    pub fn live(&self) -> impl Iterator<Item = &Add> + Clone {
+        self.adds.values().chain(self.outside.values())
+    }
+
+    /// How many `live` has.
+    pub fn live_count(&self) -> usize {
+        self.adds.len() + self.outside.len()
+    }
+
     /// Loads a version, or the newest.
     ///
     /// Errors: [`Error::NotFound`] where there is no log, or no such version in it;
@@ -83,7 +100,7 @@ async fn load_version(
     last_try: bool,
 ) -> Result<Snapshot> {
     let mut first: Option<Error> = None;
-    for route in segments.routes(version) {
+    for route in segments.routes(version).chain(segments.detours(version)) {
         let error = match load_route(store, segments, version, route).await {
             Err(Error::NotFound(message)) if last_try => Error::Damaged(message),
             Err(error @ (Error::Damaged(_) | Error::Unsupported(_))) => error,
@@ -108,7 +125,8 @@ async fn load_route(
     route: Route,
 ) -> Result<Snapshot> {
     let base = route.checkpoint.as_ref().map_or(Version(0), |base| base.version);
-    let mut state = State::default();
+    let ends_with_commit = route.commits.last().is_some_and(|f| f.kind == LogFileKind::Commit);
+    let mut state = State { reach: store.reach(), ..State::default() };
     if let Some(checkpoint) = &route.checkpoint {
         checkpoint::read_actions(store, checkpoint, |action| state.take(action)).await?;
     }
@@ -122,38 +140,36 @@ async fn load_route(
             }
         }
     }
-    if base == version
-        && route.checkpoint.is_some()
-        && let Some(file) = segments.commit_at(version)
-    {
-        // Only the commit knows its in-commit timestamp; the state has it all already.
-        let (_, actions) = read_actions(store, file.clone()).await?;
-        for (_, action) in actions {
-            if let Action::CommitInfo(info) = action {
-                state.info = info;
-            }
+    if !ends_with_commit && let Some(file) = segments.commit_at(version) {
+        // Only the commit knows its in-commit timestamp; a checkpoint or compaction has all else,
+        // so that a damaged commit is no reason to refuse the version.
+        match read_actions(store, file.clone()).await {
+            Ok((_, actions)) => state.info = info_of(actions),
+            Err(error @ Error::Damaged(_)) => tracing::warn!(%version, %error, "no commitInfo"),
+            Err(error) => return Err(error),
         }
     }
     state.into_snapshot(segments, version, base)
 }
 
+fn info_of(actions: Lines) -> CommitInfo {
+    let mut infos = actions.into_iter().filter_map(|(_, action)| match action {
+        Action::CommitInfo(info) => Some(info),
+        _ => None,
+    });
+    infos.next_back().unwrap_or_default()
+}
+
 type Lines = Vec<(usize, Action)>;
 
-async fn read_actions(store: &Store, file: LogFile) -> Result<(LogFile, Lines)> {
-    let bytes = store.read(&file.path()).await?;
-    let parsing = tokio::task::spawn_blocking(move || {
-        let mut actions = Vec::new();
-        for (number, line) in commit::lines(&bytes) {
-            let action = commit::read_action(line);
-            let action = action.map_err(|error| commit::at_line(&file, number, &error))?;
-            actions.extend(action.map(|action| (number, action)));
-        }
-        if commit::lines(&bytes).next().is_none() {
-            return Err(commit::empty(&file));
-        }
-        Ok((file, actions))
-    });
-    parsing.await.map_err(|error| Error::Damaged(format!("parse a commit: {error}")))?
+async fn read_actions(store: &Store, mut file: LogFile) -> Result<(LogFile, Lines)> {
+    let mut actions = Vec::new();
+    lines::for_each_action(store, &mut file, commit::read_action, |number, action| {
+        actions.push((number, action));
+        Ok(())
+    })
+    .await?;
+    Ok((file, actions))
 }
 
 /// A snapshot in the making (protocol: "Action Reconciliation").
@@ -161,9 +177,9 @@ async fn read_actions(store: &Store, file: LogFile) -> Result<(LogFile, Lines)> 
 struct State {
     protocol: Option<Protocol>,
     metadata: Option<Metadata>,
+    reach: Reach,
     adds: BTreeMap<FilePath, Add>,
-    /// Live files outside the table's folder, and why they aren't read.
-    outside: BTreeMap<String, (Option<DeletionVector>, String)>,
+    outside: BTreeMap<String, Add>,
     removes: BTreeMap<(String, Option<String>), Remove>,
     txns: BTreeMap<String, Txn>,
     domains: BTreeMap<String, DomainMetadata>,
@@ -193,33 +209,34 @@ impl State {
     fn add(&mut self, add: Add) -> Result<()> {
         commit::file_size(&add.path, add.size)?;
         let place = commit::place_of(&add.path, add.deletion_vector.as_ref())?;
+        let place = seen_from(&self.reach, place);
         if !self.removes.is_empty() {
             let path = match &place {
                 Place::Inside(path) => path.as_str(),
-                Place::Outside(uri, _) => uri,
+                Place::Outside(uri) => uri,
             };
             let vector = add.deletion_vector.as_ref().map(DeletionVector::unique_id);
             self.removes.remove(&(path.to_owned(), vector));
         }
         match place {
             Place::Inside(path) => drop(self.adds.insert(path, add)),
-            Place::Outside(uri, why) => drop(self.outside.insert(uri, (add.deletion_vector, why))),
+            Place::Outside(uri) => drop(self.outside.insert(uri, add)),
         }
         Ok(())
     }
 
     fn remove(&mut self, remove: Remove) -> Result<()> {
         let vector = remove.deletion_vector.as_ref();
-        let path = match commit::place_removed(&remove.path, vector)? {
+        let is_same = |live: &Add| same(live.deletion_vector.as_ref(), vector);
+        let path = match seen_from(&self.reach, commit::place(&remove.path)?) {
             Place::Inside(path) => {
-                let live = self.adds.get(path.as_str());
-                if live.is_some_and(|add| same(add.deletion_vector.as_ref(), vector)) {
+                if self.adds.get(path.as_str()).is_some_and(is_same) {
                     self.adds.remove(path.as_str());
                 }
                 path.as_str().to_owned()
             }
-            Place::Outside(uri, _) => {
-                if self.outside.get(&uri).is_some_and(|(held, _)| same(held.as_ref(), vector)) {
+            Place::Outside(uri) => {
+                if self.outside.get(&uri).is_some_and(is_same) {
                     self.outside.remove(&uri);
                 }
                 uri
@@ -230,6 +247,16 @@ impl State {
         Ok(())
     }
 
+    /// A place that a live file needs and that nobody allowed.
+    fn beyond(&self) -> Option<String> {
+        let is_beyond = |uri: &&String| self.reach.locate(uri) == Located::Beyond;
+        self.outside.keys().find(is_beyond).cloned().or_else(|| {
+            let live = self.adds.values().chain(self.outside.values());
+            let mut vectors = live.filter_map(|add| add.deletion_vector.as_ref());
+            vectors.find_map(|vector| vector.beyond(&self.reach))
+        })
+    }
+
     fn into_snapshot(
         self,
         segments: &Segments,
@@ -238,11 +265,12 @@ impl State {
     ) -> Result<Snapshot> {
         let lacks =
             |what| Error::Damaged(format!("the log has no {what} in versions {base} to {version}"));
+        let beyond = self.beyond();
         let protocol = self.protocol.ok_or_else(|| lacks("protocol"))?;
         let metadata = self.metadata.ok_or_else(|| lacks("metaData"))?;
         protocol::check_read(&protocol)?;
-        if let Some((_, why)) = self.outside.into_values().next() {
-            return Err(Error::Unsupported(why));
+        if let Some(place) = beyond {
+            return Err(Error::Unsupported(refusal(&place)));
         }
         let in_commit_timestamp = self
             .info
@@ -256,9 +284,11 @@ impl State {
             protocol,
             metadata,
             adds: self.adds,
+            outside: self.outside,
             removes: self.removes,
             txns: self.txns,
             domains: self.domains,
+            reach: self.reach,
         })
     }
 }
@@ -275,13 +305,7 @@ fn same(one: Option<&DeletionVector>, other: Option<&DeletionVector>) -> bool {
 /// history does. Only where in-commit timestamps were turned off again may history know better.
 fn file_time(segments: &Segments, version: Version) -> i64 {
     let steps = segments.steps().into_iter().take_while(|step| step.version <= version);
-    let times = steps.map(|step| match step.commit {
-        Some(commit) => commit.modified_ms,
-        None => {
-            let checkpoints = segments.checkpoints_at(step.version);
-            checkpoints.first().map_or(0, checkpoint::Checkpoint::modified_ms)
-        }
-    });
+    let times = steps.map(|step| segments.modified_ms(step.version));
     let time = times.fold(None, |previous, modified_ms| {
         Some(timestamp::commit_time(None, None, modified_ms, previous))
     });

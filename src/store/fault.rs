@@ -1,13 +1,15 @@
 //! A store in memory that fails when it is told to, for tests of what a commit leaves behind.
 //!
 //! A failure comes before the call took place or after: "applied, then an error" is what a timeout
-//! on the way back looks like. It comes once, or the store is gone from then on.
+//! on the way back looks like. It comes once, or the store is gone from then on. Other writers can
+//! be let in at the worst moment, just before a write of ours.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -16,7 +18,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    ObjectStore, ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
 use super::Store;
@@ -32,6 +34,9 @@ pub struct Fault {
     pub for_good: bool,
 }
 
+/// What another writer puts down at once.
+type Rival = Vec<(Path, Bytes)>;
+
 /// Objects in memory; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct FaultStore {
@@ -40,6 +45,8 @@ pub struct FaultStore {
     fault: Option<Fault>,
     /// What the failures are, where they are not the usual one.
     error: Option<fn() -> Error>,
+    /// What others write, each just before we would write to the first of the names.
+    rivals: Arc<Mutex<VecDeque<Rival>>>,
 }
 
 impl FaultStore {
@@ -50,6 +57,7 @@ impl FaultStore {
             calls: Arc::default(),
             fault,
             error: None,
+            rivals: Arc::default(),
         }
     }
 
@@ -71,7 +79,27 @@ impl FaultStore {
             calls: Arc::default(),
             fault: None,
             error: None,
+            rivals: Arc::default(),
         }
+    }
+
+    /// Lets another writer have names just before we would have the first of them.
+    pub fn let_in(&self, objects: impl IntoIterator<Item = (String, String)>) {
+        let objects = objects.into_iter().map(|(path, text)| (path.into(), text.into()));
+        self.rivals.lock().unwrap().push_back(objects.collect());
+    }
+
+    /// Writes what a rival has for this name.
+    async fn rival(&self, location: &Path) -> Result<()> {
+        let objects = {
+            let mut rivals = self.rivals.lock().unwrap();
+            let is_next = |rival: &Rival| rival.first().is_some_and(|(path, _)| path == location);
+            if rivals.front().is_some_and(is_next) { rivals.pop_front() } else { None }
+        };
+        for (path, bytes) in objects.unwrap_or_default() {
+            self.objects.put(&path, bytes.into()).await?;
+        }
+        Ok(())
     }
 
     /// How many calls there were.
@@ -116,6 +144,7 @@ impl ObjectStore for FaultStore {
         Self: 'c,
     {
         Box::pin(async move {
+            self.rival(location).await?;
             match self.next() {
                 None => self.objects.put_opts(location, payload, options).await,
                 Some(fault) => {

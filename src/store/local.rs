@@ -117,6 +117,27 @@ impl LocalRoot {
         Ok(bytes.into())
     }
 
+    /// Reads the bytes of `range` that the file has.
+    pub fn read_up_to(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
+        let file = self.open_file(path)?;
+        let failed = |error: io::Error| Error::from_io(self.message("read", path), &error);
+        // As many as there are, so that nothing is allocated for what isn't.
+        let length = file.metadata().map_err(failed)?.len();
+        let wanted = range.end.min(length).saturating_sub(range.start);
+        let mut bytes = vec![0; wanted as usize];
+        let mut read = 0;
+        while read < bytes.len() {
+            match file.read_at(&mut bytes[read..], range.start + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        bytes.truncate(read);
+        Ok(bytes.into())
+    }
+
     pub fn head(&self, path: &str) -> Result<Option<Entry>> {
         let opened = match self.open_beneath(path, OFlags::PATH | OFlags::NOFOLLOW, "look at") {
             Err(Error::NotFound(_)) => return Ok(None),

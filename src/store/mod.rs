@@ -5,6 +5,7 @@
 //! `log`; which of them become visible, and when, is the business of `table`.
 
 mod local;
+mod reach;
 
 use std::fmt;
 use std::fs::File;
@@ -17,10 +18,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Error, Result};
 use local::LocalRoot;
+pub use reach::{Located, Reach, allowed_place, normalized};
 
 /// How long one call to the store may take.
 const CALL_SECONDS_MAX: u64 = 60;
@@ -33,6 +35,10 @@ pub struct Store {
     prefix: String,
     url: Arc<str>,
     local: Option<LocalRoot>,
+    /// Places outside that tables of this store may name, in their one spelling.
+    allowed: Arc<[String]>,
+    /// Whose reach a log of this store has, where it is another folder's.
+    reach: Option<Reach>,
 }
 
 /// A file of the store.
@@ -82,13 +88,50 @@ impl Store {
             .with_fsync(true);
         let url = format!("file://{}", root.path().display());
         let local = Some(root);
-        Ok(Store { objects: Arc::new(objects), prefix: String::new(), url: url.into(), local })
+        Ok(Store { url: url.into(), local, ..Store::bare(Arc::new(objects)) })
     }
 
     /// Wraps any object store, so that tests can put faults between us and the bytes.
     #[cfg(test)]
     pub fn from_object_store(objects: Arc<dyn ObjectStore>) -> Store {
-        Store { objects, prefix: String::new(), url: "test://".into(), local: None }
+        Store { url: "test://".into(), ..Store::bare(objects) }
+    }
+
+    fn bare(objects: Arc<dyn ObjectStore>) -> Store {
+        Store {
+            objects,
+            prefix: String::new(),
+            url: "".into(),
+            local: None,
+            allowed: Arc::default(),
+            reach: None,
+        }
+    }
+
+    /// The same store, whose tables may name files at places outside of their folders; each as
+    /// [`allowed_place`] gave it.
+    pub fn allowing(mut self, places: Vec<String>) -> Store {
+        self.allowed = places.into();
+        self
+    }
+
+    /// The same store, whose log is a copy of another folder's, or to be brought there: what its
+    /// absolute paths mean is told from there.
+    pub fn seen_from(mut self, folder: &Store) -> Store {
+        self.reach = Some(folder.reach());
+        self
+    }
+
+    /// How far the files of a log in this folder may be.
+    pub fn reach(&self) -> Reach {
+        if let Some(reach) = &self.reach {
+            return reach.clone();
+        }
+        let root = match self.local_root() {
+            Some(path) => path.to_string_lossy(),
+            None => self.url.as_ref().into(),
+        };
+        Reach::new(&root, self.allowed.clone())
     }
 
     /// The store of a subfolder, which need not exist.
@@ -236,6 +279,31 @@ impl Store {
             )));
         }
         Ok(bytes)
+    }
+
+    /// Reads the bytes of `range` that the file has: fewer where it ends before.
+    pub async fn read_up_to(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
+        let doing = format!("read {}/{path}", self.url);
+        if let Some(local) = &self.local {
+            let (local, path) = (local.clone(), path.to_string());
+            return limited(&doing, blocking(move || local.read_up_to(&path, range))).await;
+        }
+        let object = self.object_path(path)?;
+        let start = range.start;
+        let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
+        let got = limited(&doing, async {
+            let got = self.objects.get_opts(&object, options).await;
+            let got = got.map_err(|error| translate(&doing, error))?;
+            got.bytes().await.map_err(|error| translate(&doing, error))
+        });
+        match got.await {
+            // Stores refuse a range that begins at the end, each in words of its own.
+            Err(error) => match self.head(path).await? {
+                Some(entry) if entry.size <= start => Ok(Bytes::new()),
+                Some(_) | None => Err(error),
+            },
+            Ok(bytes) => Ok(bytes),
+        }
     }
 
     /// Writes a file if nothing has its name, durably. The one way a commit becomes visible.

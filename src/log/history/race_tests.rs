@@ -15,8 +15,10 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
+use super::load::LOADS_MAX;
 use super::tests::{Scratch, add, assert_damaged, versions};
 use super::*;
+use crate::log::listing;
 use crate::log::snapshot::Snapshot;
 
 /// A store on disk whose first answers on one commit are of a moment before.

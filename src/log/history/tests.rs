@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
+use crate::log::listing;
 use crate::log::snapshot::Snapshot;
 
-const PROTOCOL: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
-const METADATA: &str = r#"{"metaData":{"id":"t","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[]}","partitionColumns":[],"configuration":{}}}"#;
+pub(super) const PROTOCOL: &str = r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#;
+pub(super) const METADATA: &str = r#"{"metaData":{"id":"t","format":{"provider":"parquet","options":{}},"schemaString":"{\"type\":\"struct\",\"fields\":[]}","partitionColumns":[],"configuration":{}}}"#;
 
 /// A table in a scratch folder.
 pub(super) struct Scratch {
@@ -34,7 +35,7 @@ impl Scratch {
     }
 
     /// A copy of a golden table; `None`, said aloud, where there are none.
-    fn golden(name: &str) -> Option<Scratch> {
+    pub(super) fn golden(name: &str) -> Option<Scratch> {
         let Some(golden) = std::env::var_os("DELTAFS_GOLDEN") else {
             assert!(std::env::var_os("CI").is_none(), "DELTAFS_GOLDEN must be set in CI");
             println!("SKIPPED: DELTAFS_GOLDEN isn't set, {name} was not read");
@@ -50,7 +51,7 @@ impl Scratch {
         self.folder.path().join("_delta_log")
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(super) fn file(&self, name: &str) -> PathBuf {
         self.log().join(name)
     }
 
@@ -63,7 +64,7 @@ impl Scratch {
         fs::File::options().append(true).open(self.file(name)).unwrap().set_modified(time).unwrap();
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         Store::open(self.folder.path().to_str().unwrap()).unwrap()
     }
 
@@ -71,7 +72,7 @@ impl Scratch {
         History::load(&self.store()).await.unwrap()
     }
 
-    async fn snapshot(&self, version: u64) -> Result<Snapshot> {
+    pub(super) async fn snapshot(&self, version: u64) -> Result<Snapshot> {
         Snapshot::load(&self.store(), Some(Version(version))).await
     }
 }
@@ -94,7 +95,7 @@ pub(super) fn add(path: &str) -> String {
     )
 }
 
-fn remove(path: &str) -> String {
+pub(super) fn remove(path: &str) -> String {
     format!(r#"{{"remove":{{"path":"{path}","deletionTimestamp":1,"dataChange":true}}}}"#)
 }
 
@@ -102,7 +103,7 @@ pub(super) fn versions(history: &History) -> Vec<u64> {
     history.versions().iter().map(|version| version.0).collect()
 }
 
-fn live(history: &History, version: u64) -> Vec<&str> {
+pub(super) fn live(history: &History, version: u64) -> Vec<&str> {
     history.intervals().live_files(Version(version)).map(|file| file.path).collect()
 }
 

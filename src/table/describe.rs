@@ -43,10 +43,13 @@ pub fn properties(facts: &VersionFacts) -> String {
 }
 
 /// `files`: a header, then a line for each live file: path, size in bytes, rows, partition values;
-/// separated by tabs. Rows are empty where the log has no statistics.
+/// separated by tabs. Rows are empty where the log has no statistics. Files outside of the table's
+/// folder come last, by their URI: no directory shows them.
 pub fn files(snapshot: &Snapshot) -> String {
     let mut text = String::from("path\tsize\trows\tpartition\n");
-    for (path, add) in &snapshot.adds {
+    let inside = snapshot.adds.iter().map(|(path, add)| (path.as_str(), add));
+    let outside = snapshot.outside.iter().map(|(uri, add)| (uri.as_str(), add));
+    for (path, add) in inside.chain(outside) {
         let rows =
             add.stats.as_deref().and_then(live_rows).map(|rows| {
                 rows - add.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality)
@@ -60,7 +63,7 @@ pub fn files(snapshot: &Snapshot) -> String {
             })
             .collect();
         let rows = rows.map_or(String::new(), |rows| rows.to_string());
-        writeln!(text, "{}\t{}\t{rows}\t{}", escaped(path.as_str()), add.size, partition.join(","))
+        writeln!(text, "{}\t{}\t{rows}\t{}", escaped(path), add.size, partition.join(","))
             .expect("BUG: a String takes all that is written");
     }
     text
@@ -68,12 +71,13 @@ pub fn files(snapshot: &Snapshot) -> String {
 
 /// `missing`: the files of a version that the store has lost or cut short, a path a line.
 pub async fn missing(table: &Arc<Table>, version: Version) -> Result<String> {
-    let mut wanted: Vec<(String, Option<u64>)> = table.read(|history| {
-        let live = history.intervals().live_files(version);
+    let files = table.files(version).await?;
+    let mut wanted: Vec<(String, Option<u64>)> = files.read(|era| {
+        let live = era.intervals().live_files(version);
         let data = live.map(|file| (file.path.to_string(), Some(file.size)));
-        let vectors = history.deletion_vector_files(version).into_iter();
+        let vectors = era.deletion_vector_files(version).into_iter();
         data.chain(vectors.map(|path| (path.as_str().to_string(), None))).collect()
-    })?;
+    });
     wanted.sort();
     let looks = wanted.into_iter().map(|(path, size)| async move {
         let found = table.store().head(&path).await?;

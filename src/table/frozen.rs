@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use crate::log::history::History;
+use crate::log::history::Timeline;
 use crate::log::listing::{LogFile, LogFileKind};
 use crate::log::version::Version;
 
@@ -35,7 +35,7 @@ impl LastCheckpoint {
     /// is shown it: it is a hint, and a wrong one is worse than none.
     pub fn parse(bytes: Bytes) -> Option<LastCheckpoint> {
         let value: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
-        let version = Version(value.get("version")?.as_u64()?);
+        let version = Version(u64::try_from(value.get("version")?.as_i64()?).ok()?);
         Some(LastCheckpoint { bytes, version })
     }
 }
@@ -80,7 +80,7 @@ impl LogSightings {
     }
 
     /// The log of `version`, as it was when first asked for.
-    pub fn freeze(&mut self, history: &History, version: Version) -> FrozenLog {
+    pub fn freeze(&mut self, history: &Timeline, version: Version) -> FrozenLog {
         let (look, _) = self.fix(version);
         let files = history.log_files(version).into_iter();
         let files = files.filter(|file| self.was_seen(file, look)).cloned().collect();
@@ -90,7 +90,7 @@ impl LogSightings {
     /// One file of `freeze`, for a lookup.
     pub fn freeze_file(
         &mut self,
-        history: &History,
+        history: &Timeline,
         version: Version,
         name: &str,
     ) -> Option<LogFile> {
@@ -102,7 +102,7 @@ impl LogSightings {
     /// The hint of `freeze`: only where the log that is shown has the checkpoint that it names.
     pub fn freeze_last_checkpoint(
         &mut self,
-        history: &History,
+        history: &Timeline,
         version: Version,
     ) -> Option<LastCheckpoint> {
         let (look, last) = self.fix(version);
@@ -119,5 +119,26 @@ impl LogSightings {
                 )
         });
         is_there.then_some(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_at_a_version_that_no_log_can_have_is_none() {
+        for (text, version) in [
+            (r#"{"version":7,"size":1}"#, Some(7)),
+            (r#"{"version":9223372036854775807}"#, Some(i64::MAX.unsigned_abs())),
+            (r#"{"version":9223372036854775808}"#, None),
+            (r#"{"version":-1}"#, None),
+            (r#"{"version":"7"}"#, None),
+            (r#"{"size":1}"#, None),
+            ("{", None),
+        ] {
+            let hint = LastCheckpoint::parse(Bytes::from_static(text.as_bytes()));
+            assert_eq!(hint.map(|hint| hint.version.0), version, "{text}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::budget::Budget;
 use super::table::Table;
 use crate::error::Result;
 use crate::log::listing::LOG_DIRECTORY;
@@ -15,6 +16,7 @@ use crate::store::{Store, join};
 pub struct Registry {
     store: Store,
     read_only: bool,
+    budget: Arc<Budget>,
     tables: Mutex<HashMap<String, Arc<Table>>>,
 }
 
@@ -26,9 +28,11 @@ pub enum Folder {
 }
 
 impl Registry {
-    /// The tables beneath the root of `store`.
-    pub fn new(store: Store, read_only: bool) -> Registry {
-        Registry { store, read_only, tables: Mutex::default() }
+    /// The tables beneath the root of `store`; the files of their versions take no more memory than
+    /// `memory_bytes_max`, but where one version alone does.
+    pub fn new(store: Store, read_only: bool, memory_bytes_max: usize) -> Registry {
+        let budget = Budget::new(memory_bytes_max);
+        Registry { store, read_only, budget, tables: Mutex::default() }
     }
 
     /// The lake's own store.
@@ -47,7 +51,8 @@ impl Registry {
         tables
             .entry(path.to_string())
             .or_insert_with(|| {
-                Arc::new(Table::new(path.to_string(), self.store.child(path), self.read_only))
+                let (store, budget) = (self.store.child(path), self.budget.clone());
+                Arc::new(Table::new(path.to_string(), store, self.read_only, budget))
             })
             .clone()
     }

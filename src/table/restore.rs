@@ -20,8 +20,9 @@ use crate::table::commit::manifest::StagedFile;
 use crate::table::commit::options::Options;
 use crate::table::commit::plan::{
     Added, Draft, Kind, Newest, PathFacts, Plan, Presence, Upload, changes, difference, is_on,
-    renamed, row_id_mark, rows_of,
+    renamed,
 };
+use crate::table::commit::row_ids::{row_id_mark, rows_of};
 use crate::table::{FilePath, Snapshot};
 
 /// What a restore is planned from.
@@ -62,15 +63,22 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
     let same_table = newest.metadata.id == input.staged.metadata.id;
     let mark =
         [row_id_mark(&current.domains), row_id_mark(&input.staged.domains).filter(|_| same_table)];
-    let again = recommitted(&restored, &current, &wanted);
-    let (mut adds, removes) = difference(&current.adds, wanted, input.now_ms);
+    let outside = wanted_outside(input.staged, same_table);
+    let again = recommitted(&restored, &current.adds, &wanted).into_iter();
+    let again: Vec<Added> =
+        again.chain(recommitted(&restored, &current.outside, &outside)).collect();
+    let (mut adds, mut removes) = difference(&current.adds, wanted, input.now_ms);
+    let (adds_outside, removes_outside) = difference(&current.outside, outside, input.now_ms);
+    adds.extend(adds_outside);
     adds.extend(again);
+    removes.extend(removes_outside);
     plan.counts.added = adds.len() as u64;
     plan.counts.removed = removes.len() as u64;
     plan.counts.reused = plan.kept.len() as u64;
     let repaired = std::mem::take(&mut plan.changes);
     plan.changes = changes(&adds, &removes, std::mem::take(&mut plan.kept));
     plan.changes.extend(repaired);
+    plan.row_id_mark = mark.into_iter().flatten().max().unwrap_or(-1);
     let draft = Draft {
         kind: Kind::Restore,
         newest: Some(newest),
@@ -79,8 +87,9 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
         adds,
         removes,
         domains: metadata::domains(&current.domains, &input.staged.domains),
-        row_id_mark: mark.into_iter().flatten().max().unwrap_or(-1),
+        row_id_mark: plan.row_id_mark,
         txn: input.options.txn_action(input.now_ms),
+        operation: Kind::Restore.operation(),
         parameters: json!({ "version": input.staged.version.0.to_string(), "timestamp": null }),
         now_ms: input.now_ms,
     };
@@ -89,24 +98,44 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
 }
 
 /// Where row tracking is on, and was off: files that stay need ids as well, by a recommit.
-fn recommitted(
+fn recommitted<P: Ord>(
     restored: &Metadata,
-    current: &Snapshot,
-    wanted: &BTreeMap<FilePath, Added>,
+    live: &BTreeMap<P, Add>,
+    wanted: &BTreeMap<P, Added>,
 ) -> Vec<Added> {
     if !is_on(restored, "delta.enableRowTracking") {
         return Vec::new();
     }
-    let lacks =
-        |path: &FilePath| current.adds.get(path).is_some_and(|live| live.base_row_id.is_none());
+    let lacks = |path: &P| live.get(path).is_some_and(|live| live.base_row_id.is_none());
     wanted
         .iter()
-        .filter(|(path, added)| lacks(path) && is_live(current, path, &added.add))
+        .filter(|(path, added)| lacks(path) && is_live(live, path, &added.add))
         .map(|(_, added)| Added {
             add: Add { data_change: false, ..added.add.clone() },
             rows: added.rows,
         })
         .collect()
+}
+
+/// The files outside of the table's folder that the staged snapshot has. They are where they are:
+/// the log is all there is to bring.
+fn wanted_outside(staged: &Snapshot, same_table: bool) -> BTreeMap<String, Added> {
+    let files = staged.outside.iter().map(|(uri, add)| {
+        let add = brought(add, same_table);
+        let rows = rows_of(&add);
+        (uri.clone(), Added { add, rows })
+    });
+    files.collect()
+}
+
+/// What the staged log says of a file, as the table will say it.
+fn brought(add: &Add, same_table: bool) -> Add {
+    let mut add = Add { data_change: true, ..add.clone() };
+    if !same_table {
+        // Another table's ids may be other rows' ids here.
+        (add.base_row_id, add.default_row_commit_version) = (None, None);
+    }
+    add
 }
 
 /// Finds the bytes of each file that the staged snapshot has: staged, or in the store already.
@@ -122,10 +151,10 @@ fn choose(
     let mut wanted = BTreeMap::new();
     let same_table = input.newest.metadata.id == input.staged.metadata.id;
     for (path, add) in &input.staged.adds {
-        let mut add = Add { data_change: true, ..add.clone() };
-        if !same_table {
-            // Another table's ids may be other rows' ids here.
-            (add.base_row_id, add.default_row_commit_version) = (None, None);
+        let mut add = brought(add, same_table);
+        if FilePath::from_log(&add.path).is_err() {
+            // An absolute path into the table's own folder.
+            add.path = path.to_log();
         }
         let mut at = path.clone();
         match staged.get(path) {
@@ -134,7 +163,7 @@ fn choose(
                 check_size(&input.files[*source], &add)?;
                 at = place(input, *source, &taken, plan)?;
                 let is_put_back = at == *path && !plan.kept.contains(path);
-                if is_put_back && is_live(current, path, &add) {
+                if is_put_back && is_live(&current.adds, path, &add) {
                     plan.counts.repaired += 1;
                     plan.changes.push(format!("+ {path}"));
                 }
@@ -237,17 +266,17 @@ fn check_size(file: &StagedFile, add: &Add) -> Result<()> {
     )))
 }
 
-fn is_live(current: &Snapshot, path: &FilePath, add: &Add) -> bool {
-    current.adds.get(path).is_some_and(|live| {
+fn is_live<P: Ord>(live: &BTreeMap<P, Add>, path: &P, add: &Add) -> bool {
+    live.get(path).is_some_and(|live| {
         live.deletion_vector.as_ref().map(DeletionVector::unique_id)
             == add.deletion_vector.as_ref().map(DeletionVector::unique_id)
     })
 }
 
-/// The files of the deletion vectors that a snapshot's files name.
+/// The files in the table's folder that hold the deletion vectors of a snapshot's files.
 pub fn vector_files(snapshot: &Snapshot) -> Result<BTreeSet<FilePath>> {
-    let vectors = snapshot.adds.values().filter_map(|add| add.deletion_vector.as_ref());
-    vectors.filter_map(|vector| vector.file().transpose()).collect()
+    let vectors = snapshot.live().filter_map(|add| add.deletion_vector.as_ref());
+    vectors.filter_map(|vector| vector.file(&snapshot.reach).transpose()).collect()
 }
 
 /// Deletion vectors are found by a name that is in the log, so theirs can't be another one.

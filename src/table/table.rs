@@ -5,35 +5,39 @@
 //! a store call. What was read of a version stays true: later looks only add versions, unless the
 //! log itself was taken away or replaced, and then all of it is read anew.
 //!
-//! Lock order: `looking`, `history`, `sightings`; each is held for a moment.
+//! `history` tells of every version but its files, and stays. The files are in `eras`, within the
+//! budget of all tables, and `files` loads again what was forgotten.
+//!
+//! Lock order: `looking`, `history`, `sightings`, and then those of `eras`; each is held for a
+//! moment.
+
+mod files;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared};
-use lru::LruCache;
-
 use super::board::CommitBoard;
+use super::budget::Budget;
+use super::checksum::{self, Checks};
 use super::commit::facts::blocking;
+use super::eras::Eras;
 use super::frozen::{FrozenLog, LastCheckpoint, LogSightings};
 use super::staging::{Owner, Staging, StagingArea};
-use super::vectors::VectorFiles;
 use crate::error::{Error, Result};
-use crate::log::history::History;
+use crate::log::history::{Era, History, Timeline};
 use crate::log::listing::{self, LogFile};
 use crate::log::version::Version;
 use crate::store::{Entry, Store};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
 
-type Look = Shared<BoxFuture<'static, Result<()>>>;
-
-/// How many versions' deletion vector files are kept.
-const VECTORS_KEPT_MAX: NonZeroUsize = NonZeroUsize::new(8).expect("BUG: not zero");
+/// Work that many wait for.
+type Joint<T> = Shared<BoxFuture<'static, Result<T>>>;
+type Look = Joint<()>;
 
 /// Whether a log that is read anew is the one that was read before.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,19 +54,24 @@ pub struct Table {
     store: Store,
     looking: Mutex<Option<Look>>,
     looked: Mutex<Option<Instant>>,
-    history: RwLock<Option<History>>,
+    history: RwLock<Option<Timeline>>,
+    eras: Eras,
+    loading: files::Loading,
     sightings: Mutex<LogSightings>,
     entries: Mutex<HashMap<String, Entry>>,
-    vectors: Mutex<LruCache<Version, Arc<VectorFiles>>>,
     staging: StagingArea,
     settling: Mutex<Option<Look>>,
     commits: CommitBoard,
+    checks: Checks,
 }
 
 impl Table {
-    pub(super) fn new(path: String, store: Store, read_only: bool) -> Table {
+    pub(super) fn new(path: String, store: Store, read_only: bool, budget: Arc<Budget>) -> Table {
         let folder = store.local_root().unwrap_or(Path::new("")).to_path_buf();
+        let label = if path.is_empty() { store.url() } else { &path };
         Table {
+            eras: Eras::new(label, budget),
+            loading: files::Loading::default(),
             path,
             staging: StagingArea::new(&folder, read_only),
             store,
@@ -71,9 +80,9 @@ impl Table {
             history: RwLock::default(),
             sightings: Mutex::default(),
             entries: Mutex::default(),
-            vectors: Mutex::new(LruCache::new(VECTORS_KEPT_MAX)),
             settling: Mutex::default(),
             commits: CommitBoard::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -102,13 +111,19 @@ impl Table {
         &self.commits
     }
 
+    /// Which checksums were looked at.
+    pub(super) fn checks(&self) -> &Checks {
+        &self.checks
+    }
+
     /// Whether the table had a log at the last look.
     pub fn exists(&self) -> bool {
         self.history.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Answers from what is in memory. Errors: [`Error::NotFound`] where the table has no log.
-    pub fn read<T>(&self, answer: impl FnOnce(&History) -> T) -> Result<T> {
+    /// Answers from what is in memory of every version. Errors: [`Error::NotFound`] where the table
+    /// has no log.
+    pub fn read<T>(&self, answer: impl FnOnce(&Timeline) -> T) -> Result<T> {
         let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
         match history.as_ref() {
             Some(history) => Ok(answer(history)),
@@ -118,7 +133,7 @@ impl Table {
 
     /// The newest version at the last look. Errors: [`Error::Damaged`] where the log can't tell it.
     pub fn newest(&self) -> Result<Version> {
-        self.read(History::newest)?
+        self.read(Timeline::newest)?
             .map_err(|error| error.during(&format!("table {}", self.label())))
     }
 
@@ -158,15 +173,18 @@ impl Table {
         look.await
     }
 
-    async fn look(&self) -> Result<()> {
+    async fn look(self: &Arc<Self>) -> Result<()> {
         let began = Instant::now();
-        match self.read(History::newest) {
+        match self.read(Timeline::newest) {
             Ok(Ok(newest)) if self.is_still_there(newest).await? => self.tail(newest).await?,
             Ok(Err(_)) if !self.has_changed().await? => {}
             Ok(Err(_)) => self.load(Log::Same).await?,
             Ok(Ok(_)) | Err(_) => self.load(Log::Another).await?,
         }
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
+        let table = self.clone();
+        // Nobody waits for it: it says nothing that a version depends on.
+        tokio::spawn(async move { checksum::look(&table).await });
         Ok(())
     }
 
@@ -201,18 +219,20 @@ impl Table {
     }
 
     async fn load(&self, log: Log) -> Result<()> {
-        let loaded = match History::load(&self.store).await {
-            Ok(history) => Some(history),
+        let loaded = match History::load_within(&self.store, self.eras.bytes_max()).await {
+            Ok(history) => Some(history.into_parts()),
             Err(Error::NotFound(_)) => None,
             Err(error) => return Err(error.during(&format!("table {}", self.label()))),
         };
+        let (loaded, era): (Option<Timeline>, Option<Era>) = loaded.unzip();
         let last_checkpoint = self.read_last_checkpoint().await;
         let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
         let mut sightings = self.sightings.lock().unwrap_or_else(PoisonError::into_inner);
         let mut fresh = LogSightings::default();
-        if log == Log::Same {
+        match log {
             // What a version shows was fixed before and stays.
-            fresh.keep(std::mem::take(&mut *sightings));
+            Log::Same => fresh.keep(std::mem::take(&mut *sightings)),
+            Log::Another => self.checks.forget(),
         }
         let new = match (&*history, &loaded) {
             (Some(known), Some(loaded)) if log == Log::Same => loaded
@@ -225,12 +245,16 @@ impl Table {
         };
         fresh.note(new.iter().map(String::as_str), last_checkpoint);
         (*history, *sightings) = (loaded, fresh);
-        self.vectors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let generation = self.eras.clear();
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        drop((history, sightings));
+        if let Some(era) = era {
+            self.eras.admit(era, generation);
+        }
         Ok(())
     }
 
-    async fn tail(&self, mut newest: Version) -> Result<()> {
+    async fn tail(self: &Arc<Self>, mut newest: Version) -> Result<()> {
         let began_at = newest;
         loop {
             let mut next = History::read_next(&self.store, newest).await?;
@@ -242,9 +266,9 @@ impl Table {
                 }
             }
             let Some(commit) = next else { break };
-            let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
-            let Some(history) = history.as_mut() else { break };
-            history.apply(commit)?;
+            if !self.take_in(newest, commit).await? {
+                return self.load(Log::Same).await;
+            }
             newest = newest.next();
         }
         if newest > began_at {
@@ -302,22 +326,6 @@ impl Table {
             let mut sightings = self.sightings.lock().unwrap_or_else(PoisonError::into_inner);
             sightings.freeze_last_checkpoint(history, version)
         })
-    }
-
-    /// The deletion vector files of a version.
-    pub fn vector_files(&self, version: Version) -> Result<Arc<VectorFiles>> {
-        let known = {
-            let mut vectors = self.vectors.lock().unwrap_or_else(PoisonError::into_inner);
-            vectors.get(&version).cloned()
-        };
-        if let Some(known) = known {
-            return Ok(known);
-        }
-        let paths = self.read(|history| history.deletion_vector_files(version))?;
-        let files = Arc::new(VectorFiles::new(paths));
-        let mut vectors = self.vectors.lock().unwrap_or_else(PoisonError::into_inner);
-        vectors.put(version, files.clone());
-        Ok(files)
     }
 
     /// What the store says of a file that the log names without size and time (a deletion vector),
@@ -415,7 +423,10 @@ impl Table {
 
 /// Runs work that many wait for on the runtime's own threads, for whoever polls a shared future
 /// first does its work: a thread that answers the kernel must not. A panic becomes an error.
-fn task(what: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) -> Look {
+fn task<T: Clone + Send + Sync + 'static>(
+    what: &'static str,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Joint<T> {
     let running = tokio::spawn(work);
     let ended = running.map(move |ended| {
         ended.unwrap_or_else(|error| Err(Error::Damaged(format!("BUG: {what}: {error}"))))

@@ -1,7 +1,7 @@
 //! The deletion vector files of a version, by directory.
 //!
 //! They are few beside the data files, but telling them takes a walk over every path that ever had
-//! a vector; so the last versions' are kept.
+//! a vector; so the last versions' are kept beside their era.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,11 @@ use crate::log::path::FilePath;
 #[derive(Debug, Default)]
 pub struct VectorFiles {
     directories: BTreeMap<String, BTreeMap<String, Option<String>>>,
+    bytes: usize,
 }
+
+/// What a name takes in a tree, beside its text and its file's path.
+const NAME_BYTES: usize = 80;
 
 impl VectorFiles {
     pub(super) fn new(paths: Vec<FilePath>) -> VectorFiles {
@@ -30,7 +34,13 @@ impl VectorFiles {
     }
 
     fn insert(&mut self, directory: &str, name: &str, file: Option<String>) {
+        self.bytes += NAME_BYTES + name.len() + file.as_ref().map_or(0, String::len);
         self.directories.entry(directory.to_string()).or_default().insert(name.to_string(), file);
+    }
+
+    /// About how many bytes of memory this takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What a directory has of that name.

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::tests::*;
 use super::*;
 use crate::log::action::Action;
+use crate::log::protocol::with_features;
 use crate::log::schema::Schema;
-use crate::table::Version;
 use crate::table::staging::Reference;
+use crate::table::{Snapshot, Version};
 
 fn ids_of(ids: &[i64]) -> ArrayRef {
     Arc::new(Int64Array::from(ids.to_vec()))
@@ -377,23 +378,41 @@ async fn two_directories_commit_at_once_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_checkpoint_is_written_where_it_would_lose_statistics() {
-    for (property, strips) in [
-        (Some(("delta.checkpoint.writeStatsAsJson", "false")), false),
-        (Some(("delta.checkpoint.writeStatsAsStruct", "true")), false),
-        (None, true),
-        (None, false),
-    ] {
+async fn a_checkpoint_loses_no_statistics_however_the_table_wants_them() {
+    let properties: [&[(&str, &str)]; 4] = [
+        &[("delta.checkpoint.writeStatsAsJson", "false")],
+        &[("delta.checkpoint.writeStatsAsStruct", "true")],
+        &[("delta.checkpointPolicy", "v2")],
+        &[],
+    ];
+    for (properties, strips) in properties.into_iter().flat_map(|p| [(p, false), (p, true)]) {
         let lake = Lake::new();
-        lake.sync(&[("a.parquet", rows(&[1]))]).await.unwrap();
+        lake.sync(&[("a.parquet", rows(&[1, 2]))]).await.unwrap();
         let snapshot = lake.snapshot().await;
         let (mut metadata, mut add) = (snapshot.metadata, snapshot.adds.into_values().next());
-        metadata.configuration.extend(property.map(|(key, value)| (key.into(), value.into())));
+        let pairs = properties.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        metadata.configuration.extend(pairs);
+        let protocol = with_features(&snapshot.protocol, &["v2Checkpoint"]);
         add.iter_mut().filter(|_| strips).for_each(|add| add.stats = None);
-        lake.commit_foreign(1, &[json!({ "metaData": metadata }), json!({ "add": add })]);
+        let actions = [
+            json!({ "protocol": protocol }),
+            json!({ "metaData": metadata }),
+            json!({ "add": add }),
+        ];
+        lake.commit_foreign(1, &actions);
         checkpoint::write(lake.table.store(), Version(1)).await.unwrap();
-        let written = lake.path().join("_delta_log/00000000000000000001.checkpoint.parquet");
-        assert_eq!(written.exists(), property.is_none() && !strips, "{property:?} {strips}");
+        let log = lake.path().join("_delta_log");
+        for version in 0..=1 {
+            fs::remove_file(log.join(format!("{version:020}.json"))).unwrap();
+        }
+        let alone = Snapshot::load(lake.table.store(), None).await.unwrap();
+        let parsed = |stats: Option<String>| {
+            stats.map(|stats| serde_json::from_str::<Value>(&stats).unwrap())
+        };
+        let back = parsed(alone.adds.into_values().next().unwrap().stats);
+        assert_eq!(back, parsed(add.unwrap().stats), "{properties:?}");
+        assert_eq!(back.is_none(), strips);
+        assert_eq!(lake.ids(), [1, 2], "{properties:?}");
     }
 }
 

@@ -13,15 +13,16 @@ use super::manifest::StagedFile;
 use super::plan::Newest;
 use crate::error::{Error, Result};
 use crate::log::action::{DomainMetadata, Metadata, PartitionValues, Protocol};
+use crate::log::column_ids::PastSchemas;
 use crate::log::fit::{Fit, TableColumns};
 use crate::log::footer::{Footer, is_parquet};
 use crate::log::partition;
-use crate::log::protocol::with_features;
+use crate::log::protocol::{supports, with_features};
 use crate::log::schema::{DataType, Field, Primitive, Schema};
-use crate::log::statistics::{Indexed, statistics};
+use crate::log::statistics::{Asked, Budget, Indexed, statistics};
 use crate::store::Store;
-use crate::table::FilePath;
 use crate::table::staging::Content;
+use crate::table::{FilePath, Timeline};
 
 /// The staged files as the table will have them.
 #[derive(Debug)]
@@ -106,39 +107,65 @@ pub fn read_footer(staged: &StagedFile, store: &Store) -> Result<Opened> {
     })
 }
 
-/// Fits files to a table. `merge`: columns that it lacks are added. Errors: [`Error::Refused`]
-/// naming the file and the column.
-pub fn examine(files: &[Opened], store: &Store, newest: &Newest, merge: bool) -> Result<Examined> {
+/// Fits files to a table. `merge`: its schema may change, and these are those that it has had.
+/// Errors: [`Error::Refused`] naming the file and the column.
+pub fn examine(
+    files: &[Opened],
+    store: &Store,
+    newest: &Newest,
+    merge: Option<&PastSchemas>,
+) -> Result<Examined> {
     let clustering = newest.snapshot.as_ref().map_or(Ok(Vec::new()), |s| clustering(&s.domains))?;
     let mut metadata = (*newest.metadata).clone();
-    let mut columns = TableColumns::of(&newest.protocol, &metadata)?;
-    let mut fits = Vec::with_capacity(files.len());
-    for file in files {
-        let mut fit = columns.fit(file.footer.columns(), merge, file.path.as_str())?;
-        if let Some(merged) = fit.merged.take() {
-            metadata.schema_string = merged.to_json();
-            columns.schema = merged;
+    let mut columns = TableColumns::of(&newest.protocol, &metadata, merge)?;
+    if merge.is_some() {
+        for file in files {
+            let fit = columns.fit(file.footer.columns(), true, file.path.as_str())?;
+            fit.merged.into_iter().for_each(|merged| columns.merge(merged, &mut metadata));
         }
-        fits.push(fit);
     }
     // A type that the table has already may be there by an older name of its feature.
     let known = features_of(&Schema::from_json(&newest.metadata.schema_string)?);
     let wanted = features_of(&columns.schema);
     let new: Vec<&str> = wanted.difference(&known).copied().collect();
     let protocol = with_features(&newest.protocol, &new);
-    let indexed = Indexed::of(&metadata, &columns, &clustering)?;
-    let tight_bounds = super::plan::is_on(&metadata, "delta.enableDeletionVectors");
-    let files = files.iter().zip(&fits).map(|(file, fit)| {
+    let asked = Asked {
+        indexed: Indexed::of(&metadata, &columns, &clustering)?,
+        tight_bounds: supports(&protocol, "deletionVectors"),
+    };
+    let mut budget = Budget::default();
+    let files = files.iter().map(|file| {
+        // What the last file made of the schema is what all of them must fit.
+        let fit = columns.fit(file.footer.columns(), false, file.path.as_str())?;
         let partition_values = partition_values(file, &columns)?;
-        check_values(file, fit, store, &columns, &partition_values)?;
+        check_values(file, &fit, store, &columns, &partition_values)?;
+        let source = || open(&file.content, store);
         Ok(ExaminedFile {
-            stats: statistics(&file.footer, &fit.leaves, &indexed, tight_bounds),
+            stats: statistics(&file.footer, &source, &fit.leaves, &asked, &mut budget)?,
             rows: file.footer.rows(),
             partition_values,
         })
     });
     let files = files.collect::<Result<_>>()?;
     Ok(Examined { protocol, metadata, files })
+}
+
+/// The schemas that the log still tells of, for names of new columns.
+pub fn past_schemas(history: &Timeline) -> PastSchemas {
+    let versions = history.versions();
+    let mut past = PastSchemas {
+        is_whole: versions.iter().zip(0..).all(|(version, number)| version.0 == number),
+        ..PastSchemas::default()
+    };
+    let mut last: Option<Arc<Metadata>> = None;
+    for facts in versions.into_iter().filter_map(|version| history.facts(version)) {
+        // Most versions share the metadata of the one before.
+        if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &facts.metadata)) {
+            past.texts.insert(facts.metadata.schema_string.clone());
+            last = Some(facts.metadata.clone());
+        }
+    }
+    past
 }
 
 /// Checks what only the values can tell.

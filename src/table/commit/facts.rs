@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -16,10 +17,10 @@ use super::examine;
 use super::manifest::StagedFile;
 use super::plan::{PathFacts, Presence};
 use crate::error::{Error, Result};
-use crate::log::history::History;
+use crate::log::history::{Era, Names};
 use crate::store::{Entry, Store};
 use crate::table::staging::Content;
-use crate::table::{FilePath, Version};
+use crate::table::{FilePath, Table, Version};
 
 /// Store calls, or comparisons, at once.
 const AT_ONCE: usize = 16;
@@ -87,9 +88,32 @@ pub async fn gather(
     stream::iter(compare).buffered(AT_ONCE).try_collect().await
 }
 
+/// What the log says of names.
+pub struct Known<'a> {
+    newest: Version,
+    /// Has the newest version.
+    era: &'a Era,
+    /// Of the versions that the era doesn't have.
+    names: Option<&'a Names>,
+}
+
+/// Gives `answer` what the log says of names.
+pub async fn known<T>(
+    table: &Arc<Table>,
+    newest: Version,
+    answer: impl FnOnce(&Known<'_>) -> T,
+) -> Result<T> {
+    let files = table.files(newest).await?;
+    let names = table.names(&files, newest).await?;
+    Ok(files.read(|era| match &names {
+        Some(names) => names.read(|names| answer(&Known { newest, era, names: Some(names) })),
+        None => answer(&Known { newest, era, names: None }),
+    }))
+}
+
 /// What the table's versions say of the staged files' names. Pure.
 pub fn facts(
-    history: Option<(&History, Version)>,
+    known: Option<&Known<'_>>,
     files: &[StagedFile],
     presence: &[Presence],
     ours: &BTreeMap<FilePath, FilePath>,
@@ -97,10 +121,10 @@ pub fn facts(
     let of = |(file, presence): (&StagedFile, &Presence)| {
         let published = ours.get(&file.path).cloned();
         let (presence, path) = (*presence, file.path.as_str());
-        let Some((history, newest)) = history else {
+        let Some(Known { newest, era, names }) = known else {
             return PathFacts { presence, live: None, held: false, collision: None, published };
         };
-        let intervals = history.intervals();
+        let (intervals, newest) = (era.intervals(), *newest);
         let live = intervals.live(newest, path).map(|live| live.deletion_vector.cloned());
         let above = path.match_indices('/').map(|(at, _)| &path[..at]);
         let collision = if intervals.is_directory(newest, path) {
@@ -113,10 +137,9 @@ pub fn facts(
         };
         // No list of all deletion vectors is kept, so they are looked for where it matters.
         let is_vector = presence == Presence::SameShared && file.is_vector();
-        let names_vector =
-            |version: &Version| history.deletion_vector_files(*version).contains(&file.path);
         let held = intervals.ever_held(path)
-            || (is_vector && history.versions().iter().rev().any(names_vector));
+            || names.is_some_and(|names| names.contains(&file.path))
+            || (is_vector && era.ever_named_vector(&file.path));
         PathFacts { presence, live, held, collision, published }
     };
     files.iter().zip(presence).map(of).collect()

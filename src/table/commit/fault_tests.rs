@@ -9,12 +9,14 @@ use super::*;
 use crate::store::Store;
 use crate::store::fault::{Fault, FaultStore};
 use crate::table::staging::StagingArea;
-use crate::table::{Snapshot, Version};
+use crate::table::{Budget, Snapshot, Version};
 
 /// What is staged, and with which options.
-struct Case {
+pub(super) struct Case {
     name: &'static str,
     options: &'static str,
+    /// A property and its value, or nothing.
+    property: Option<(&'static str, &'static str)>,
     files: Vec<(String, Vec<u8>)>,
     /// Whether the table exists before.
     exists: bool,
@@ -22,7 +24,7 @@ struct Case {
     after: &'static [i64],
 }
 
-fn case(
+pub(super) fn case(
     name: &'static str,
     options: &'static str,
     ids: &[i64],
@@ -30,15 +32,15 @@ fn case(
     after: &'static [i64],
 ) -> Case {
     let files = ids.iter().map(|id| (format!("{id}.parquet"), rows(&[*id]))).collect();
-    Case { name, options, files, exists: !before.is_empty(), before, after }
+    Case { name, options, property: None, files, exists: !before.is_empty(), before, after }
 }
 
-fn table(store: &Store) -> Arc<Table> {
-    Arc::new(Table::new("t".into(), store.child("t"), false))
+pub(super) fn table(store: &Store) -> Arc<Table> {
+    Arc::new(Table::new("t".into(), store.child("t"), false, Budget::new(usize::MAX)))
 }
 
 /// A staging directory outside of the store that fails.
-async fn staged(folder: &Path, case: &Case) -> Arc<Staging> {
+pub(super) async fn staged(folder: &Path, case: &Case) -> Arc<Staging> {
     let area = StagingArea::new(folder, false);
     let owner = crate::table::staging::Owner {
         uid: rustix::process::getuid().as_raw(),
@@ -50,14 +52,18 @@ async fn staged(folder: &Path, case: &Case) -> Arc<Staging> {
         put(&root.join(path), bytes);
     }
     staging.set_options(case.options).unwrap();
+    if let Some((key, value)) = case.property {
+        staging.set_properties(&format!("{key}={value}")).unwrap();
+    }
     staging
 }
 
-/// The ids that the table holds, by its statistics, and its newest version.
-async fn state(store: &Store) -> (Vec<i64>, Option<Version>) {
+/// The ids that the table holds, by its statistics, whether it has the property of a case that has
+/// one, and its newest version.
+async fn state(store: &Store, case: &Case) -> (Vec<i64>, bool, Option<Version>) {
     let snapshot = match Snapshot::load(&store.child("t"), None).await {
         Ok(snapshot) => snapshot,
-        Err(Error::NotFound(_)) => return (Vec::new(), None),
+        Err(Error::NotFound(_)) => return (Vec::new(), false, None),
         Err(error) => panic!("{error}"),
     };
     let mut ids = Vec::new();
@@ -68,7 +74,9 @@ async fn state(store: &Store) -> (Vec<i64>, Option<Version>) {
         assert_eq!(file.unwrap().size, u64::try_from(add.size).unwrap(), "{path}");
     }
     ids.sort_unstable();
-    (ids, Some(snapshot.version))
+    let held = &snapshot.metadata.configuration;
+    let is_set = case.property.is_some_and(|(key, value)| held.get(key) == Some(&value.into()));
+    (ids, is_set, Some(snapshot.version))
 }
 
 /// Commits under one fault. False: there were fewer calls than it waited for.
@@ -76,29 +84,27 @@ async fn stop_at(base: &FaultStore, case: &Case, fault: Fault) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let staging = staged(folder.path(), case).await;
     let failing = base.fork(Some(fault));
-    let before = state(&failing.mended().store()).await;
-    assert_eq!(before.0, case.before);
+    let before = state(&failing.mended().store(), case).await;
+    assert_eq!((before.0.as_slice(), before.1), (case.before, false));
     let result = commit(&table(&failing.store()), &staging).await;
     let was_hit = failing.calls() > fault.at;
     let mended = failing.mended().store();
-    let (ids, version) = state(&mended).await;
+    let now = state(&mended, case).await;
     let told = format!("{} {fault:?}: {result:?}", case.name);
-    let next = before.1.map_or(Version(0), Version::next);
+    let next = before.2.map_or(Version(0), Version::next);
+    let after = (case.after.to_vec(), case.property.is_some(), Some(next));
     match &result {
-        Ok(summary) => {
-            assert_eq!((ids.as_slice(), summary.version), (case.after, Some(next)), "{told}");
-        }
-        Err(Error::Unknown(_)) => {
-            assert!(ids == case.before || ids == case.after, "{told}: {ids:?}");
-        }
-        Err(_) => assert_eq!((ids, version), before, "{told}"),
+        Ok(summary) => assert_eq!((&now, summary.version), (&after, Some(next)), "{told}"),
+        Err(Error::Unknown(_)) => assert!(now == before || now == after, "{told}: {now:?}"),
+        Err(_) => assert_eq!(now, before, "{told}"),
     }
     let again = commit(&table(&mended), &staging).await;
     let again = again.unwrap_or_else(|error| panic!("{told}, then {error}"));
     // Another commit of the same may only be told of as the first one.
     assert!(again.version == Some(next) || result.is_ok(), "{told}, then {again:?}");
-    assert_eq!(state(&mended).await, (case.after.to_vec(), Some(next)), "{told}");
+    assert_eq!(state(&mended, case).await, after, "{told}");
     assert!(staging.peek().unwrap().is_empty(), "{told}");
+    assert_eq!(staging.properties_text(), "", "{told}");
     was_hit
 }
 
@@ -141,6 +147,15 @@ async fn an_overwrite_is_before_or_after() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_table_is_before_or_after() {
     stop_everywhere(case("create", "", &[1, 2], &[], &[1, 2])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn properties_are_before_or_after() {
+    let property = Some(("delta.enableRowTracking", "true"));
+    let alone = case("properties", "txn=app:1", &[], &[1, 2], &[1, 2]);
+    stop_everywhere(Case { property, ..alone }).await;
+    let with_files = case("properties and files", "", &[3], &[1, 2], &[1, 2, 3]);
+    stop_everywhere(Case { property, ..with_files }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,7 @@ pub async fn run(run: &mut Run<'_>) -> Result<Option<Done>> {
         return Ok(None);
     }
     let version = log.snapshot.version;
-    let counts = Counts { added: log.snapshot.adds.len() as u64, reused, ..Counts::default() };
+    let counts = Counts { added: log.snapshot.live_count() as u64, reused, ..Counts::default() };
     let left_out = manifest.left_out_paths();
     let bytes = run.publications.bytes;
     let summary = CommitSummary::new(Some(version), Kind::Create, counts, bytes, left_out);

@@ -2,15 +2,19 @@
 //!
 //! ```text
 //! manifest   what was staged, by what it is      options   what the user said
+//! properties what the table shall be
 //! prepare    all that is known before the table  examine   footers, fit, statistics
 //! facts      what has the staged names already   digests   SHA256SUMS
 //! plan       what the commit will be; shared by write (append, overwrite, create) and restore
-//! publish    data into the store                 send      the log entry, with proof
+//! planner    makes it, and moves it on where another commit was first
+//! row_ids    of files that are added            publish   data into the store
+//! send       the log entry, with proof
 //! import     a whole staged table                run       the order of it all
-//! checkpoint after the commit                    report    what the user is told
+//! checkpoint, checksum   after the commit        report    what the user is told
 //! ```
 
 pub mod checkpoint;
+pub(super) mod checksum;
 mod digests;
 mod examine;
 pub(super) mod facts;
@@ -18,9 +22,12 @@ mod import;
 pub(super) mod manifest;
 pub mod options;
 pub(super) mod plan;
+mod planner;
 mod prepare;
+pub mod properties;
 mod publish;
 mod report;
+pub(super) mod row_ids;
 mod run;
 mod send;
 mod write;
@@ -30,9 +37,10 @@ use std::sync::Arc;
 pub use report::CommitSummary;
 
 use self::facts::blocking;
+use self::planner::Planner;
 use self::prepare::Prepared;
 use self::publish::Publications;
-use self::run::{Done, Planner, Settled};
+use self::run::{Done, Settled};
 use crate::error::{Error, Result};
 use crate::table::Table;
 use crate::table::staging::{Sealed, Staging};
@@ -87,10 +95,11 @@ async fn planned(table: &Arc<Table>, staging: &Arc<Staging>) -> Result<Vec<Strin
     let peeked = staging.clone();
     // Without the seal: a look must not get into a writer's way.
     let (entries, log_store) = blocking(move || Ok((peeked.peek()?, peeked.peek_log()?))).await?;
+    let (options, properties) = (staging.options_text(), staging.properties_text());
     let prepared =
-        Prepared::read(entries, &staging.options_text(), log_store, table.store()).await?;
+        Prepared::read(entries, (&options, &properties), log_store, table.store()).await?;
     table.refresh().await?;
-    let newest = run::newest(table, &prepared).await?;
+    let newest = planner::look(table)?;
     let left_out = prepared.manifest.left_out_paths().into_iter();
     let left_out = left_out.map(|path| format!("! {path} is left out"));
     if newest.is_none() && prepared.log.is_some() {
@@ -102,8 +111,9 @@ async fn planned(table: &Arc<Table>, staging: &Arc<Staging>) -> Result<Vec<Strin
     Ok(plan.changes.into_iter().chain(left_out).collect())
 }
 
-/// Tells the result, then takes away what is in the table now, and the transaction, which is not
-/// the next commit's: what is staged next would be taken for committed. The commit stands,
+/// Tells the result, then takes away what is in the table now, the properties too, and the
+/// transaction, which is not the next commit's: what is staged next would be taken for committed.
+/// The commit stands,
 /// whatever of this fails: then the journal has it, and the next sync, or daemon, does the rest.
 async fn finish(table: &Arc<Table>, sealed: Arc<Sealed>, done: Done) -> Result<CommitSummary> {
     let Done { summary, staged } = done;
@@ -123,6 +133,7 @@ async fn finish(table: &Arc<Table>, sealed: Arc<Sealed>, done: Done) -> Result<C
                 if is_commit {
                     sealed.spend_options(options::without_txn)?;
                 }
+                sealed.spend_properties()?;
                 sealed.empty(&staged, &[])
             })
             .await
@@ -146,5 +157,11 @@ async fn tell(sealed: &Arc<Sealed>, result: &str) {
 mod append_tests;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod outside_tests;
+#[cfg(test)]
+mod rival_tests;
+#[cfg(test)]
+mod schema_tests;
 #[cfg(test)]
 pub(super) mod tests;

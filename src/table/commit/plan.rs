@@ -12,16 +12,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::manifest::StagedFile;
+use super::row_ids;
 use crate::error::{Error, Result};
 use crate::log::action::{Action, Add, DeletionVector, DomainMetadata, Metadata, Protocol, Remove};
 use crate::log::action::{CommitInfo, Txn};
 use crate::log::path::NAME_BYTES_MAX;
-use crate::log::protocol::supports;
-use crate::log::timestamp::has_in_commit_timestamps;
+use crate::log::timestamp::{ENABLEMENT, has_in_commit_timestamps};
 use crate::table::{FilePath, Snapshot, Version};
-
-/// The domain in which a table keeps the highest row id that it gave out.
-pub const ROW_TRACKING: &str = "delta.rowTracking";
 
 /// What a commit does, as `result` and commitInfo name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +27,8 @@ pub enum Kind {
     Overwrite,
     Restore,
     Create,
+    /// Properties and no file.
+    Properties,
 }
 
 impl Kind {
@@ -40,15 +39,17 @@ impl Kind {
             Kind::Overwrite => "overwrite",
             Kind::Restore => "restore",
             Kind::Create => "create",
+            Kind::Properties => "properties",
         }
     }
 
     /// The name in commitInfo, as other engines know it.
-    fn operation(self) -> &'static str {
+    pub fn operation(self) -> &'static str {
         match self {
             Kind::Append | Kind::Overwrite => "WRITE",
             Kind::Restore => "RESTORE",
             Kind::Create => "CREATE TABLE AS SELECT",
+            Kind::Properties => "SET TBLPROPERTIES",
         }
     }
 }
@@ -106,6 +107,14 @@ pub struct PathFacts {
     pub published: Option<FilePath>,
 }
 
+impl PathFacts {
+    /// Whether the log says the same of the name. What the store has there is another matter: it
+    /// changes with what this commit publishes.
+    pub fn says_of_the_log(&self, other: &PathFacts) -> bool {
+        self.live == other.live && self.held == other.held && self.collision == other.collision
+    }
+}
+
 /// A staged file that goes into the store before the commit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upload {
@@ -129,6 +138,8 @@ pub struct Plan {
     pub kept: BTreeSet<FilePath>,
     /// Lines of `.deltafs/changes`.
     pub changes: Vec<String>,
+    /// Highest row id given out before it; -1: none. Those above are its own.
+    pub row_id_mark: i64,
 }
 
 /// What `result` tells.
@@ -205,9 +216,9 @@ pub struct Added {
 
 /// What takes one set of live files to another, by path and deletion vector: the adds that are not
 /// live yet, the removes of those that no longer shall be.
-pub fn difference(
-    live: &BTreeMap<FilePath, Add>,
-    wanted: BTreeMap<FilePath, Added>,
+pub fn difference<P: Ord>(
+    live: &BTreeMap<P, Add>,
+    wanted: BTreeMap<P, Added>,
     now_ms: i64,
 ) -> (Vec<Added>, Vec<Remove>) {
     let is_same = |one: &Add, other: &Add| match (&one.deletion_vector, &other.deletion_vector) {
@@ -215,15 +226,14 @@ pub fn difference(
         (Some(one), Some(other)) => one.is_same(other),
         (None, Some(_)) | (Some(_), None) => false,
     };
-    let stays = |path: &FilePath, add: &Add| {
-        wanted.get(path).is_some_and(|wanted| is_same(&wanted.add, add))
-    };
+    let stays =
+        |path: &P, add: &Add| wanted.get(path).is_some_and(|wanted| is_same(&wanted.add, add));
     let removes = live
         .iter()
         .filter(|(path, add)| !stays(path, add))
         .map(|(_, add)| add.to_remove(now_ms))
         .collect();
-    let is_new = |path: &FilePath, add: &Add| live.get(path).is_none_or(|live| !is_same(live, add));
+    let is_new = |path: &P, add: &Add| live.get(path).is_none_or(|live| !is_same(live, add));
     let adds = wanted
         .into_iter()
         .filter(|(path, added)| is_new(path, &added.add))
@@ -247,6 +257,8 @@ pub struct Draft<'a> {
     /// Highest row id given out so far; -1: none.
     pub row_id_mark: i64,
     pub txn: Option<Txn>,
+    /// In commitInfo.
+    pub operation: &'static str,
     pub parameters: Value,
     pub now_ms: i64,
 }
@@ -273,7 +285,7 @@ impl Draft<'_> {
                 }
             )));
         }
-        self.give_row_ids()?;
+        row_ids::give(&mut self)?;
         let info = self.info();
         let mut actions = Vec::new();
         let newest = self.newest;
@@ -281,7 +293,7 @@ impl Draft<'_> {
             actions.push(Action::Protocol(self.protocol.clone()));
         }
         if newest.is_none_or(|newest| *newest.metadata != *self.metadata) {
-            actions.push(Action::MetaData(self.metadata.clone()));
+            actions.push(Action::MetaData(self.stamped()));
         }
         actions.extend(self.txn.map(Action::Txn));
         actions.extend(self.domains.into_iter().map(Action::DomainMetadata));
@@ -290,45 +302,31 @@ impl Draft<'_> {
         Ok((actions, info))
     }
 
-    /// Gives row ids to the files that have none (protocol: "Writer Requirements for Row
-    /// Tracking"); a file that came back has its own.
-    fn give_row_ids(&mut self) -> Result<()> {
-        if !supports(self.protocol, "rowTracking")
-            || is_on(self.metadata, "delta.rowTrackingSuspended")
-        {
-            return Ok(());
+    /// The time that the commit carries, where the table's commits do.
+    fn in_commit_timestamp(&self) -> Option<i64> {
+        let time =
+            || self.newest.map_or(self.now_ms, |newest| self.now_ms.max(newest.commit_time_ms + 1));
+        has_in_commit_timestamps(self.metadata).then(time)
+    }
+
+    /// The metadata as the log has it. Where commits of a table begin to carry their times, it says
+    /// from which on (protocol: "Writer Requirements for In-Commit Timestamps").
+    fn stamped(&self) -> Metadata {
+        let mut metadata = self.metadata.clone();
+        let begins = self.newest.filter(|newest| !has_in_commit_timestamps(&newest.metadata));
+        if let (Some(_), Some(time)) = (begins, self.in_commit_timestamp()) {
+            let [version_key, time_key] = ENABLEMENT.map(str::to_owned);
+            metadata.configuration.insert(version_key, self.version().to_string());
+            metadata.configuration.insert(time_key, time.to_string());
         }
-        let version = i64::try_from(self.version().0)
-            .map_err(|_| Error::Damaged("the table has no version numbers left".into()))?;
-        let known = self
-            .newest
-            .and_then(|newest| newest.snapshot.as_ref())
-            .and_then(|snapshot| row_id_mark(&snapshot.domains));
-        let mut mark = self.row_id_mark;
-        for Added { add, rows } in &mut self.adds {
-            let rows = rows.ok_or_else(|| {
-                Error::Damaged(format!("{}: nothing tells how many rows it has", add.path))
-            })?;
-            let base = *add.base_row_id.get_or_insert(mark + 1);
-            add.default_row_commit_version.get_or_insert(version);
-            let last = base.checked_add(rows).map(|next| next - 1);
-            let last =
-                last.ok_or_else(|| Error::Damaged("the table has no row ids left".into()))?;
-            mark = mark.max(last);
-        }
-        if known != Some(mark) && mark >= 0 {
-            self.domains.push(DomainMetadata {
-                domain: ROW_TRACKING.into(),
-                configuration: json!({ "rowIdHighWaterMark": mark }).to_string(),
-                removed: false,
-            });
-        }
-        Ok(())
+        metadata
     }
 
     fn info(&self) -> CommitInfo {
-        let rows: Option<i64> = self.adds.iter().map(|added| added.rows).sum();
-        let bytes: i64 = self.adds.iter().map(|added| added.add.size).sum();
+        // Those that are said again, for their row ids, are nothing new.
+        let new = || self.adds.iter().filter(|added| added.add.data_change);
+        let rows: Option<i64> = new().map(|added| added.rows).sum();
+        let bytes: i64 = new().map(|added| added.add.size).sum();
         let removed: i64 = self.removes.iter().filter_map(|remove| remove.size).sum();
         let metrics = match self.kind {
             Kind::Restore => json!({
@@ -338,16 +336,19 @@ impl Draft<'_> {
                 "removedFilesSize": removed.to_string(),
             }),
             Kind::Append | Kind::Overwrite | Kind::Create => json!({
-                "numFiles": self.adds.len().to_string(),
+                "numFiles": new().count().to_string(),
                 "numOutputRows": rows.unwrap_or(0).to_string(),
                 "numOutputBytes": bytes.to_string(),
                 "numRemovedFiles": self.removes.len().to_string(),
             }),
+            Kind::Properties => json!({}),
         };
         let mut unknown = serde_json::Map::new();
         unknown.insert("operationParameters".into(), self.parameters.clone());
         unknown.insert("operationMetrics".into(), metrics);
-        unknown.insert("isBlindAppend".into(), (self.kind == Kind::Append).into());
+        let is_blind = matches!(self.kind, Kind::Append | Kind::Properties)
+            && new().count() == self.adds.len();
+        unknown.insert("isBlindAppend".into(), is_blind.into());
         if let Some(newest) = self.newest {
             unknown.insert("readVersion".into(), newest.version.0.into());
         }
@@ -355,13 +356,11 @@ impl Draft<'_> {
             // No row is copied or updated here, so every id is what it was.
             unknown.insert("tags".into(), json!({ "delta.rowTracking.preserved": "true" }));
         }
-        let in_commit_timestamp = has_in_commit_timestamps(self.metadata).then(|| {
-            self.newest.map_or(self.now_ms, |newest| self.now_ms.max(newest.commit_time_ms + 1))
-        });
+        let in_commit_timestamp = self.in_commit_timestamp();
         CommitInfo {
             in_commit_timestamp,
             timestamp: Some(in_commit_timestamp.unwrap_or(self.now_ms)),
-            operation: Some(self.kind.operation().into()),
+            operation: Some(self.operation.into()),
             engine_info: Some(concat!("deltafs/", env!("CARGO_PKG_VERSION")).into()),
             txn_id: None,
             unknown,
@@ -381,6 +380,7 @@ impl Plan {
             counts: Counts::default(),
             kept: BTreeSet::new(),
             changes: Vec::new(),
+            row_id_mark: -1,
         }
     }
 
@@ -416,19 +416,6 @@ pub fn changes(adds: &[Added], removes: &[Remove], kept: BTreeSet<FilePath>) -> 
 /// Whether a property of the table is set to true.
 pub fn is_on(metadata: &Metadata, property: &str) -> bool {
     metadata.configuration.get(property).is_some_and(|value| value.eq_ignore_ascii_case("true"))
-}
-
-/// The highest row id that a table gave out.
-pub fn row_id_mark(domains: &BTreeMap<String, DomainMetadata>) -> Option<i64> {
-    let domain = domains.get(ROW_TRACKING)?;
-    let configuration: Value = serde_json::from_str(&domain.configuration).ok()?;
-    configuration.get("rowIdHighWaterMark")?.as_i64()
-}
-
-/// Rows of a file by its statistics.
-pub fn rows_of(add: &Add) -> Option<i64> {
-    let stats: Value = serde_json::from_str(add.stats.as_deref()?).ok()?;
-    stats.get("numRecords")?.as_i64()
 }
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use super::examine::{self, Opened};
 use super::facts::blocking;
 use super::manifest::Manifest;
 use super::options::Options;
-use super::plan::is_on;
+use super::plan::{Newest, is_on};
+use super::properties::Properties;
 use crate::error::{Error, Result};
 use crate::log::action::Action;
 use crate::log::history::History;
@@ -26,6 +27,7 @@ const FOOTERS_AT_ONCE: usize = 8;
 /// A staging directory, read.
 pub struct Prepared {
     pub options: Options,
+    pub properties: Properties,
     pub manifest: Manifest,
     pub log: Option<StagedLog>,
     /// Data files with their footers; none where a staged log speaks for them.
@@ -48,11 +50,12 @@ impl Prepared {
     /// it from being committed to any table, by name.
     pub async fn read(
         entries: Vec<StagedEntry>,
-        options: &str,
+        (options, properties): (&str, &str),
         log_store: Option<Store>,
         table: &Store,
     ) -> Result<Prepared> {
         let options = Options::parse(options)?;
+        let properties = Properties::parse(properties)?;
         let mut manifest = Manifest::of(entries)?;
         if let Some(list) = manifest.digests.clone() {
             // Before the log is read, for it may be what was damaged.
@@ -61,7 +64,10 @@ impl Prepared {
         }
         let log = match log_store {
             Some(_) if !manifest.has_log => return Err(empty_log()),
-            Some(store) => Some(StagedLog::read(&store, &options).await?),
+            Some(store) => {
+                let store = store.seen_from(table);
+                Some(StagedLog::read(&store, &options, &properties).await?)
+            }
             None => None,
         };
         let (mut opened, mut rows) = (Vec::new(), BTreeMap::new());
@@ -89,7 +95,29 @@ impl Prepared {
             // Spark leaves files without rows behind that its log never names; nothing is lost.
             manifest.leave_out(|file| rows.get(&file.path) == Some(&0) && !log.names(&file.path));
         }
-        Ok(Prepared { options, manifest, log, opened: Arc::new(opened), rows })
+        Ok(Prepared { options, properties, manifest, log, opened: Arc::new(opened), rows })
+    }
+
+    /// The table that the files are to fit: the newest version, or one that is made for them, with
+    /// the properties. `None`: there is none, and nothing to make one of.
+    /// Errors: [`Error::Refused`] for files that make no table, and for properties.
+    pub fn table(
+        &self,
+        newest: Option<&Newest>,
+        unique: &str,
+        now_ms: i64,
+    ) -> Result<Option<Newest>> {
+        match (newest, self.opened.first()) {
+            (Some(newest), _) => self.properties.applied(newest, None, unique).map(Some),
+            (None, Some(first)) => {
+                let table = examine::new_table(&self.opened, unique.to_owned(), now_ms)?;
+                self.properties.applied(&table, Some(first), unique).map(Some)
+            }
+            (None, None) if self.properties.is_empty() => Ok(None),
+            (None, None) => Err(Error::Refused(
+                "there is no table yet to set properties of; bring its first file too".into(),
+            )),
+        }
     }
 }
 
@@ -103,12 +131,19 @@ fn empty_log() -> Error {
 }
 
 impl StagedLog {
-    async fn read(store: &Store, options: &Options) -> Result<StagedLog> {
+    async fn read(store: &Store, options: &Options, properties: &Properties) -> Result<StagedLog> {
         let doing = "the staged _delta_log";
         if options.said_mode.is_some() || options.merge_schema.is_some() {
             return Err(Error::Refused(
                 "a staged _delta_log makes the table what it says: the options mode and \
                  merge_schema have no meaning beside it; remove them"
+                    .into(),
+            ));
+        }
+        if !properties.is_empty() {
+            return Err(Error::Refused(
+                "a staged _delta_log makes the table what it says, its properties too; empty \
+                 .deltafs/properties, and set them afterwards in a staging directory of their own"
                     .into(),
             ));
         }
@@ -148,7 +183,12 @@ async fn change_data(store: &Store, history: &History) -> Result<BTreeSet<FilePa
             if let Ok(Some(Action::Cdc(cdc))) = Action::from_line(line)
                 && let Some(path) = cdc.get("path").and_then(serde_json::Value::as_str)
             {
-                named.insert(FilePath::from_log(path)?);
+                match FilePath::from_log(path) {
+                    Ok(path) => drop(named.insert(path)),
+                    // Outside of the table's folder: nothing of it can be staged.
+                    Err(Error::Unsupported(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
     }

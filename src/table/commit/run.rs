@@ -3,7 +3,10 @@
 //! ```text
 //! seal → settle what an earlier attempt left → read what was staged
 //!      → look at the table → plan → publish data → journal → send → proof → empty the staging
-//!             ↑______________ another commit got in between _____________|
+//!             ↑   |                                ↑        |
+//!             |   |__ rebase, where none of the winners ____|  another commit got in between
+//!             |       is in conflict with the plan
+//!             |_______ else all of it again
 //! ```
 //!
 //! Invariants. Nothing of a plan is visible before its log entry is there, and its data is durable
@@ -15,22 +18,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::checkpoint::{self, now_ms};
-use super::examine::{self, Examined};
-use super::facts::{self, blocking};
+use super::checkpoint;
+use super::checksum;
+use super::facts::blocking;
 use super::import;
-use super::plan::{Kind, Newest, Plan};
+use super::plan::{Kind, Plan};
+use super::planner::{self, Planner};
 use super::prepare::Prepared;
 use super::publish::{Publications, Published};
 use super::report::{self, CommitSummary};
 use super::send::{Author, Sent, author, send};
-use super::write;
 use crate::error::{Error, Result};
-use crate::log::action::{Action, DeletionVector};
-use crate::log::protocol::supports;
-use crate::table::restore;
+use crate::log::action::Action;
 use crate::table::staging::{Attempt, Sealed, StagedIdentity};
-use crate::table::{BoardLine, FilePath, History, Snapshot, Table, Version};
+use crate::table::{BoardLine, FilePath, Table, Version};
 
 /// How often a commit is planned again because another one got in between.
 const TRIES_MAX: u32 = 1000;
@@ -54,13 +55,8 @@ pub struct Run<'a> {
     /// The version that was sent last, and the txnId it was sent under.
     pub slot: Option<(Version, String)>,
     planner: Planner,
-}
-
-/// Makes plans, and keeps of one what the next can use.
-#[derive(Default)]
-pub struct Planner {
-    examined: Option<(Newest, Arc<Examined>)>,
-    new_table_id: Option<String>,
+    /// A plan that was whole, and lost its version to another commit.
+    lost: Option<Plan>,
 }
 
 /// What became of one try.
@@ -77,16 +73,18 @@ pub async fn run(table: &Arc<Table>, sealed: &Arc<Sealed>, line: &BoardLine<'_>)
         Settled::Open(slot) => slot,
     };
     line.tell("reads what was staged");
-    let (entries, options, log_store) = {
+    let (entries, (options, properties), log_store) = {
         let sealed = sealed.clone();
         blocking(move || {
             // The staged log first: reading it may make files of references.
             let log_store = sealed.log_store()?;
-            Ok((sealed.files()?, sealed.options_text(), log_store))
+            let lines = (sealed.options_text(), sealed.properties_text());
+            Ok((sealed.files()?, lines, log_store))
         })
         .await?
     };
-    let prepared = Prepared::read(entries, &options, log_store, table.store()).await?;
+    let lines = (options.as_str(), properties.as_str());
+    let prepared = Prepared::read(entries, lines, log_store, table.store()).await?;
     let mut run = Run {
         table,
         sealed,
@@ -95,6 +93,7 @@ pub async fn run(table: &Arc<Table>, sealed: &Arc<Sealed>, line: &BoardLine<'_>)
         publications: Publications::default(),
         slot,
         planner: Planner::default(),
+        lost: None,
     };
     let result = run.until_done().await;
     if result.as_ref().is_err_and(|error| !matches!(error, Error::Unknown(_))) {
@@ -123,7 +122,7 @@ impl Run<'_> {
         self.line.tell("looks at the table");
         self.table.refresh().await?;
         let prepared = self.prepared;
-        let newest = newest(self.table, prepared).await?;
+        let newest = planner::look(self.table)?;
         if let (Some((sent, _)), Some(newest)) = (&self.slot, &newest)
             && newest.version >= *sent
         {
@@ -144,7 +143,16 @@ impl Run<'_> {
                 None => Ok(Try::Again),
             };
         }
-        let plan = self.planner.plan(self.table, prepared, newest, &self.publications).await?;
+        let plan = match (self.lost.take(), &newest) {
+            (Some(lost), Some(newest)) => {
+                self.planner.again(self.table, prepared, lost, newest).await?
+            }
+            (Some(_), None) | (None, _) => None,
+        };
+        let plan = match plan {
+            Some(plan) => plan,
+            None => self.planner.plan(self.table, prepared, newest, &self.publications).await?,
+        };
         if !plan.uploads.is_empty() {
             // A full spool is noticed here, while nothing is published.
             let sealed = self.sealed.clone();
@@ -161,18 +169,21 @@ impl Run<'_> {
             return Ok(Try::Again);
         }
         if plan.actions.is_empty() {
-            let summary = self.summary(None, plan.kind, &plan);
+            let mut summary = self.summary(None, plan.kind, &plan);
+            if !prepared.properties.is_empty() {
+                summary.reason = Some("the table has these properties already".into());
+            }
             return Ok(Try::Done(Done { summary, staged: self.all_staged()? }));
         }
-        self.send(&plan).await
+        self.send(plan).await
     }
 
     /// Journals the plan's entry and sends it.
-    async fn send(&mut self, plan: &Plan) -> Result<Try> {
+    async fn send(&mut self, plan: Plan) -> Result<Try> {
         // Before the journal, which has the staged files' times. What may still arrive from an
         // earlier run was made new then, and its journal must go on to know the files.
         let is_sent = self.slot.as_ref().is_some_and(|(version, _)| *version == plan.version);
-        let new = if is_sent { Vec::new() } else { not_live(self.table, plan)? };
+        let new = if is_sent { Vec::new() } else { not_live(self.table, &plan).await? };
         if !self.publications.touch(self.table.store(), &new).await? {
             return Ok(Try::Again);
         }
@@ -181,7 +192,7 @@ impl Run<'_> {
             _ => (uuid::Uuid::new_v4().to_string(), false),
         };
         self.slot = Some((plan.version, txn_id.clone()));
-        let summary = self.summary(Some(plan.version), plan.kind, plan);
+        let summary = self.summary(Some(plan.version), plan.kind, &plan);
         let staged = self.journal(&txn_id, plan.version, &summary, None).await?.files;
         self.line.tell(format!("sends version {}", plan.version));
         let entry = plan.entry(&txn_id).into();
@@ -198,6 +209,7 @@ impl Run<'_> {
                 // Settled: the version is another's. If the next plan is refused, the staging
                 // directory must be open to the user again.
                 self.sealed.clear_attempt()?;
+                self.lost = Some(plan);
                 Ok(Try::Again)
             }
             Sent::NotThere(error) => {
@@ -222,6 +234,7 @@ impl Run<'_> {
                 version: version.0,
                 result: summary.to_json(),
                 options: self.sealed.options_text(),
+                properties: self.sealed.properties_text(),
                 log_folder,
                 files: Vec::new(),
             },
@@ -240,6 +253,7 @@ impl Run<'_> {
         if let Err(error) = self.table.refresh().await {
             tracing::warn!(table = self.table.label(), "look at the new version: {error}");
         }
+        checksum::spawn(self.table.clone(), version);
         let known = self.table.read(|history| history.facts(version).map(|f| f.metadata.clone()));
         let metadata = metadata.map(Arc::new).or_else(|| known.ok().flatten());
         if metadata.is_some_and(|metadata| checkpoint::is_due(version, &metadata)) {
@@ -277,23 +291,29 @@ impl Run<'_> {
 }
 
 /// The files that a plan's entry names and the version before it doesn't.
-fn not_live(table: &Arc<Table>, plan: &Plan) -> Result<Vec<FilePath>> {
+async fn not_live(table: &Arc<Table>, plan: &Plan) -> Result<Vec<FilePath>> {
     let (mut files, mut vectors) = (Vec::new(), BTreeSet::new());
+    let reach = table.store().reach();
     for action in &plan.actions {
         if let Action::Add(add) = action {
-            files.push(FilePath::from_log(&add.path)?);
-            let vector = add.deletion_vector.as_ref().map(DeletionVector::file).transpose()?;
-            vectors.extend(vector.flatten());
+            match FilePath::from_log(&add.path) {
+                Ok(path) => files.push(path),
+                // Outside of the table's folder, where nothing of ours is.
+                Err(Error::Unsupported(_)) => {}
+                Err(error) => return Err(error),
+            }
+            let vector = add.deletion_vector.as_ref().map(|vector| vector.file(&reach));
+            vectors.extend(vector.transpose()?.flatten());
         }
     }
     if let Some(newest) = plan.version.0.checked_sub(1).map(Version) {
-        table.read(|history| {
-            files.retain(|file| history.intervals().live(newest, file.as_str()).is_none());
+        table.files(newest).await?.read(|era| {
+            files.retain(|file| era.intervals().live(newest, file.as_str()).is_none());
             if !vectors.is_empty() {
-                let live = history.deletion_vector_files(newest);
+                let live = era.deletion_vector_files(newest);
                 vectors.retain(|vector| live.binary_search(vector).is_err());
             }
-        })?;
+        });
     }
     files.extend(vectors);
     Ok(files)
@@ -351,39 +371,6 @@ async fn sent_author(table: &Arc<Table>, version: Version, txn_id: &str) -> Resu
     }
 }
 
-/// The newest version, with as much of it as the plan needs; `None`: there is no table yet.
-pub async fn newest(table: &Arc<Table>, prepared: &Prepared) -> Result<Option<Newest>> {
-    let read = table.read(|history| -> Result<Newest> {
-        let version = history.newest()?;
-        let facts = history
-            .facts(version)
-            .ok_or_else(|| Error::Damaged(format!("version {version} can't be rebuilt")))?;
-        if let Some(why) = &facts.unreadable {
-            return Err(Error::Unsupported(why.clone()));
-        }
-        Ok(Newest {
-            version,
-            protocol: facts.protocol.clone(),
-            metadata: facts.metadata.clone(),
-            commit_time_ms: facts.commit_time_ms,
-            snapshot: None,
-        })
-    });
-    let mut newest = match read {
-        Ok(newest) => newest?,
-        Err(Error::NotFound(_)) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let needs_all = prepared.log.is_some()
-        || prepared.options.mode() == super::options::Mode::Overwrite
-        || ["rowTracking", "clustering"].iter().any(|name| supports(&newest.protocol, name));
-    if needs_all {
-        let snapshot = Snapshot::load(table.store(), Some(newest.version)).await?;
-        newest.snapshot = Some(Arc::new(snapshot));
-    }
-    Ok(Some(newest))
-}
-
 /// The options' transaction, where the table has it already.
 fn written_txn(table: &Arc<Table>, prepared: &Prepared, newest: Version) -> Result<Option<String>> {
     let Some((app_id, version)) = &prepared.options.txn else { return Ok(None) };
@@ -398,92 +385,5 @@ fn kind(prepared: &Prepared, exists: bool) -> Kind {
         (_, false, _) => Kind::Create,
         (false, true, super::options::Mode::Append) => Kind::Append,
         (false, true, super::options::Mode::Overwrite) => Kind::Overwrite,
-    }
-}
-
-impl Planner {
-    /// Plans the commit against one newest version.
-    pub async fn plan(
-        &mut self,
-        table: &Arc<Table>,
-        prepared: &Prepared,
-        newest: Option<Newest>,
-        publications: &Publications,
-    ) -> Result<Plan> {
-        let files = &prepared.manifest.files;
-        let presence = facts::gather(table.store(), files, &publications.ours).await?;
-        let of = |history: Option<(&History, Version)>| {
-            facts::facts(history, files, &presence, &publications.ours)
-        };
-        let facts = match &newest {
-            Some(newest) => table.read(|history| of(Some((history, newest.version))))?,
-            None => of(None),
-        };
-        let mut fresh_id = || uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-        if let (Some(log), Some(newest)) = (&prepared.log, &newest) {
-            let store = self.sizes(table, &log.snapshot).await?;
-            return restore::plan(restore::Input {
-                newest,
-                staged: &log.snapshot,
-                files,
-                facts: &facts,
-                rows: &prepared.rows,
-                store: &store,
-                is_named: &|path| log.names(path),
-                options: &prepared.options,
-                now_ms: now_ms(),
-                fresh_id: &mut fresh_id,
-            });
-        }
-        let examined = self.examine(table, prepared, newest.as_ref()).await?;
-        write::plan(write::Input {
-            newest: newest.as_ref(),
-            files,
-            facts: &facts,
-            examined: &examined,
-            options: &prepared.options,
-            now_ms: now_ms(),
-            fresh_id: &mut fresh_id,
-        })
-    }
-
-    /// Sizes of what the store has of the files that a staged snapshot needs.
-    async fn sizes(
-        &self,
-        table: &Arc<Table>,
-        staged: &Snapshot,
-    ) -> Result<std::collections::BTreeMap<FilePath, u64>> {
-        let vectors = restore::vector_files(staged)?;
-        let paths = staged.adds.keys().chain(&vectors).collect();
-        let found = facts::look(table.store(), &paths).await?;
-        Ok(found.into_iter().map(|(path, entry)| (path, entry.size)).collect())
-    }
-
-    /// Fits the files to the table; done again only when its schema or rules changed.
-    async fn examine(
-        &mut self,
-        table: &Arc<Table>,
-        prepared: &Prepared,
-        newest: Option<&Newest>,
-    ) -> Result<Arc<Examined>> {
-        let base = match newest {
-            Some(newest) => newest.clone(),
-            None if prepared.opened.is_empty() => return Ok(Arc::new(Examined::nothing())),
-            None => {
-                let id = self.new_table_id.get_or_insert_with(|| uuid::Uuid::new_v4().to_string());
-                examine::new_table(&prepared.opened, id.clone(), now_ms())?
-            }
-        };
-        if let Some((known, examined)) = &self.examined
-            && known.has_rules_of(&base)
-        {
-            return Ok(examined.clone());
-        }
-        let (opened, store) = (prepared.opened.clone(), table.store().clone());
-        let (against, merge) = (base.clone(), prepared.options.merges());
-        let examined = blocking(move || examine::examine(&opened, &store, &against, merge)).await?;
-        let examined = Arc::new(examined);
-        self.examined = Some((base, examined.clone()));
-        Ok(examined)
     }
 }

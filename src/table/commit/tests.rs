@@ -18,7 +18,7 @@ use super::*;
 use crate::log::action::Action;
 use crate::store::Store;
 use crate::table::staging::{Attempt, Owner, Staging};
-use crate::table::{Snapshot, Version};
+use crate::table::{Budget, Snapshot, Version};
 
 /// A lake with one table `t` that need not exist yet.
 pub struct Lake {
@@ -36,7 +36,8 @@ impl Lake {
     pub fn new() -> Lake {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().to_str().unwrap()).unwrap();
-        let table = Arc::new(Table::new("t".into(), store.child("t"), false));
+        let table =
+            Arc::new(Table::new("t".into(), store.child("t"), false, Budget::new(usize::MAX)));
         Lake { folder, table }
     }
 
@@ -48,7 +49,7 @@ impl Lake {
     /// Another table of the lake.
     pub fn other(&self, name: &str) -> Arc<Table> {
         let store = Store::open(self.folder.path().to_str().unwrap()).unwrap();
-        Arc::new(Table::new(name.into(), store.child(name), false))
+        Arc::new(Table::new(name.into(), store.child(name), false, Budget::new(usize::MAX)))
     }
 
     pub async fn stage(&self, files: &[(&str, Vec<u8>)]) -> Stage {
@@ -69,6 +70,17 @@ impl Lake {
     ) -> Result<CommitSummary> {
         let stage = self.stage(files).await;
         stage.staging.set_options(options).unwrap();
+        commit(&self.table, &stage.staging).await
+    }
+
+    /// As `sync`, with properties.
+    pub async fn sync_properties(
+        &self,
+        properties: &str,
+        files: &[(&str, Vec<u8>)],
+    ) -> Result<CommitSummary> {
+        let stage = self.stage(files).await;
+        stage.staging.set_properties(properties).unwrap();
         commit(&self.table, &stage.staging).await
     }
 
@@ -251,8 +263,9 @@ async fn a_version_that_the_log_has_no_more_is_not_sent_again() {
     let sealed = stage.staging.seal().await.unwrap();
     let files = sealed.files().unwrap().into_iter().map(|entry| entry.identity).collect();
     let (txn_id, result) = ("sent".to_owned(), serde_json::json!({}));
-    let options = String::new();
-    let attempt = Attempt { txn_id, version: 1, result, options, log_folder: None, files };
+    let (options, properties) = (String::new(), String::new());
+    let attempt =
+        Attempt { txn_id, version: 1, result, options, properties, log_folder: None, files };
     sealed.record_attempt(&attempt).unwrap();
     drop(sealed);
     checkpoint::write(lake.table.store(), Version(2)).await.unwrap();

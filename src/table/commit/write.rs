@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::examine::Examined;
 use super::manifest::StagedFile;
 use super::options::{Mode, Options};
 use super::plan::{
-    Added, Draft, Kind, Newest, PathFacts, Plan, Presence, Upload, changes, difference,
-    row_id_mark, target,
+    Added, Draft, Kind, Newest, PathFacts, Plan, Presence, Upload, changes, difference, target,
 };
+use super::properties::{self, Properties};
+use super::row_ids::row_id_mark;
 use crate::error::{Error, Result};
 use crate::log::action::{Add, Remove};
 use crate::log::protocol::{check_commit, check_write};
@@ -26,6 +27,7 @@ pub struct Input<'a> {
     pub facts: &'a [PathFacts],
     pub examined: &'a Examined,
     pub options: &'a Options,
+    pub properties: &'a Properties,
     pub now_ms: i64,
     /// Short and never the same again.
     pub fresh_id: &'a mut dyn FnMut() -> String,
@@ -45,13 +47,19 @@ impl Input<'_> {
 pub fn plan(mut input: Input<'_>) -> Result<Plan> {
     let kind = input.kind();
     let mut plan = Plan::empty(kind, input.newest);
-    if input.files.is_empty() {
+    if input.files.is_empty() && input.properties.is_empty() {
         return Ok(plan);
     }
     check_commit(&input.examined.protocol)?;
     let wanted = choose(&mut input, &mut plan)?;
     let (adds, removes) = match (kind, snapshot(&input)) {
-        (Kind::Overwrite, Some(snapshot)) => difference(&snapshot.adds, wanted, input.now_ms),
+        // Properties alone take nothing's place.
+        _ if input.files.is_empty() => (Vec::new(), Vec::new()),
+        (Kind::Overwrite, Some(snapshot)) => {
+            let (adds, mut removes) = difference(&snapshot.adds, wanted, input.now_ms);
+            removes.extend(snapshot.outside.values().map(|add| add.to_remove(input.now_ms)));
+            (adds, removes)
+        }
         (Kind::Overwrite, None) => {
             return Err(Error::Damaged("BUG: an overwrite was planned without a snapshot".into()));
         }
@@ -82,21 +90,22 @@ fn finish(
     plan.counts.reused = plan.kept.len() as u64;
     plan.changes = changes(&adds, &removes, std::mem::take(&mut plan.kept));
     let examined = input.examined;
+    let (protocol, metadata) = (&examined.protocol, &examined.metadata);
+    plan.changes.extend(properties::changes(input.newest, protocol, metadata));
+    let (operation, parameters) = input.operation(&mut plan.kind, adds.len() + removes.len());
+    plan.row_id_mark = snapshot(&input).and_then(|s| row_id_mark(&s.domains)).unwrap_or(-1);
     let draft = Draft {
         kind: plan.kind,
         newest: input.newest,
-        protocol: &examined.protocol,
-        metadata: &examined.metadata,
+        protocol,
+        metadata,
         adds,
         removes,
         domains: Vec::new(),
-        row_id_mark: snapshot(&input).and_then(|s| row_id_mark(&s.domains)).unwrap_or(-1),
+        row_id_mark: plan.row_id_mark,
         txn: input.options.txn_action(input.now_ms),
-        parameters: json!({
-            "mode": if plan.kind == Kind::Overwrite { "Overwrite" } else { "Append" },
-            "partitionBy": serde_json::to_string(&examined.metadata.partition_columns)
-                .expect("BUG: a list of strings is JSON"),
-        }),
+        operation,
+        parameters,
         now_ms: input.now_ms,
     };
     (plan.actions, plan.info) = draft.finish()?;
@@ -130,6 +139,24 @@ fn choose(input: &mut Input<'_>, plan: &mut Plan) -> Result<BTreeMap<FilePath, A
 }
 
 impl Input<'_> {
+    /// What commitInfo calls the commit. One that has no file to add or remove is of properties.
+    fn operation(&self, kind: &mut Kind, files: usize) -> (&'static str, Value) {
+        if files == 0 && self.newest.is_some() && !self.properties.is_empty() {
+            *kind = Kind::Properties;
+            return (self.properties.operation(), self.properties.parameters());
+        }
+        let metadata = &self.examined.metadata;
+        let text = |value: Value| Value::String(value.to_string());
+        let mut parameters = json!({
+            "mode": if *kind == Kind::Overwrite { "Overwrite" } else { "Append" },
+            "partitionBy": text(json!(metadata.partition_columns)),
+        });
+        if !self.properties.is_empty() {
+            parameters["properties"] = self.properties.parameters()["properties"].take();
+        }
+        (kind.operation(), parameters)
+    }
+
     fn added(&self, source: usize, path: &FilePath) -> Added {
         let (file, examined) = (&self.files[source], &self.examined.files[source]);
         let mut add = Add {

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::log::action::{DomainMetadata, Metadata};
+use crate::log::changes::ROW_TRACKING;
 use crate::log::schema::{DataType, Field, Schema};
-use crate::table::commit::plan::ROW_TRACKING;
 
 /// Properties that speak of the log itself, not of a version's content.
 const OF_THE_LOG: [&str; 3] = [

@@ -339,6 +339,7 @@ async fn another_log_is_no_proof_of_an_import() {
         version: 2,
         result: json!({"version": 2}),
         options: String::new(),
+        properties: String::new(),
         log_folder: Some((found.dev(), found.ino())),
         files: sealed.files().unwrap().into_iter().map(|entry| entry.identity).collect(),
     };

@@ -126,6 +126,7 @@ fn a_remount_keeps_everything() {
         put(&staging, "d/own", &bytes(5000));
         refer(&lake, &staging, "d/same");
         staging.set_options("mode=overwrite\n").unwrap();
+        staging.set_properties("team=a\n").unwrap();
         (id(&staging, "d/own"), at(&staging, "d/same").unwrap())
     };
     let area = lake.area();
@@ -134,6 +135,7 @@ fn a_remount_keeps_everything() {
     let staging = area.get(name("load")).unwrap();
     assert_eq!(staging.name(), "load");
     assert_eq!(staging.options_text(), "mode=overwrite\n");
+    assert_eq!(staging.properties_text(), "team=a\n");
     assert_eq!(content(&staging, "d/own"), bytes(5000));
     assert_eq!(content(&staging, "d/same"), bytes(300_000));
     let after = (id(&staging, "d/own"), at(&staging, "d/same").unwrap());

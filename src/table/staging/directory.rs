@@ -5,7 +5,7 @@
 //! ```text
 //! lock     flocked by the daemon that serves the directory
 //! files/   what users see
-//! attempt  options  result     see `journal`
+//! attempt  options  properties  result     see `journal`
 //! new-N    a reference that has no name yet; left by a crash, it is removed
 //! ```
 //!
@@ -125,6 +125,17 @@ impl Staging {
         self.journal.set_options(text)
     }
 
+    /// The properties that the next commit sets, or nothing.
+    pub fn properties_text(&self) -> String {
+        self.journal.properties()
+    }
+
+    /// Replaces the properties, durably; the caller has checked them.
+    pub fn set_properties(&self, text: &str) -> Result<()> {
+        let _change = self.activity.change(Change::Control)?;
+        self.journal.set_properties(text)
+    }
+
     /// JSON of the last commit, or nothing before the first.
     pub fn result_text(&self) -> String {
         self.journal.result()
@@ -154,6 +165,9 @@ impl Staging {
         }
         for line in self.options_text().lines() {
             text += &format!("option.{line}\n");
+        }
+        for line in self.properties_text().lines() {
+            text += &format!("property.{line}\n");
         }
         text
     }

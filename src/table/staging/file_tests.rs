@@ -332,17 +332,20 @@ fn options_and_status_tell_what_is_staged() {
     let staging = lake.begin("load");
     assert_eq!((staging.options_text(), staging.result_text()), (String::new(), String::new()));
     staging.set_options("mode=append\nmerge_schema=true\n").unwrap();
+    staging.set_properties("team=a\n").unwrap();
     put(&staging, "a", &bytes(10));
     let open = create(&staging, "b");
     assert_eq!(
         staging.status_text(),
         "state=open\nfiles=2\nbytes=10\nopen_writers=1\nfailed_files=0\n\
-         option.mode=append\noption.merge_schema=true\n"
+         option.mode=append\noption.merge_schema=true\nproperty.team=a\n"
     );
     open.write(0, &bytes(5), false).unwrap();
     drop(open);
     assert!(staging.status_text().contains("bytes=15\nopen_writers=0\n"));
     assert!(matches!(staging.set_options(&"x".repeat(70_000)), Err(Error::Refused(_))));
     assert_eq!(staging.options_text(), "mode=append\nmerge_schema=true\n");
+    assert!(matches!(staging.set_properties(&"x".repeat(70_000)), Err(Error::Refused(_))));
+    assert_eq!(staging.properties_text(), "team=a\n");
     assert!(!fs::exists(lake.spool().join("load/options.next")).unwrap());
 }

@@ -14,11 +14,12 @@ use crate::error::{Error, Result};
 
 const ATTEMPT: &str = "attempt";
 const OPTIONS: &str = "options";
+const PROPERTIES: &str = "properties";
 const RESULT: &str = "result";
 /// What the next content of a file is written under.
 const NEXT: &str = ".next";
-/// Options are a few lines; more is somebody's mistake.
-const OPTIONS_BYTES_MAX: usize = 64 << 10;
+/// Options and properties are a few lines; more is somebody's mistake.
+const LINES_BYTES_MAX: usize = 64 << 10;
 
 /// A commit that was sent, or was about to be: what recovery needs to settle it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Attempt {
     /// The options that it was made with; they are cleared with it.
     #[serde(default)]
     pub options: String,
+    /// The properties that it sets; they are cleared with it too.
+    #[serde(default)]
+    pub properties: String,
     /// Device and inode of the staged log, where the commit is its rename into place.
     #[serde(default)]
     pub log_folder: Option<(u64, u64)>,
@@ -43,6 +47,7 @@ pub struct Attempt {
 pub(super) struct Journal {
     folder: OwnedFd,
     options: Mutex<String>,
+    properties: Mutex<String>,
     result: Mutex<String>,
 }
 
@@ -50,8 +55,14 @@ impl Journal {
     /// Reads what an earlier daemon left.
     pub(super) fn open(folder: OwnedFd) -> Result<Journal> {
         let options = read(&folder, OPTIONS)?.unwrap_or_default();
+        let properties = read(&folder, PROPERTIES)?.unwrap_or_default();
         let result = read(&folder, RESULT)?.unwrap_or_default();
-        Ok(Journal { folder, options: Mutex::new(options), result: Mutex::new(result) })
+        Ok(Journal {
+            folder,
+            options: Mutex::new(options),
+            properties: Mutex::new(properties),
+            result: Mutex::new(result),
+        })
     }
 
     pub(super) fn options(&self) -> String {
@@ -60,10 +71,16 @@ impl Journal {
 
     /// Errors: [`Error::Refused`] for more than 64 KiB.
     pub(super) fn set_options(&self, text: &str) -> Result<()> {
-        if text.len() > OPTIONS_BYTES_MAX {
-            return Err(Error::Refused("options are longer than 64 KiB".into()));
-        }
         self.replace(&self.options, OPTIONS, text)
+    }
+
+    pub(super) fn properties(&self) -> String {
+        locked(&self.properties).clone()
+    }
+
+    /// Errors: [`Error::Refused`] for more than 64 KiB.
+    pub(super) fn set_properties(&self, text: &str) -> Result<()> {
+        self.replace(&self.properties, PROPERTIES, text)
     }
 
     pub(super) fn result(&self) -> String {
@@ -105,6 +122,9 @@ impl Journal {
 
     /// The lock is held while the file is written, so that two writers can't cross.
     fn replace(&self, kept: &Mutex<String>, name: &str, text: &str) -> Result<()> {
+        if text.len() > LINES_BYTES_MAX {
+            return Err(Error::Refused(format!("{name} are longer than 64 KiB")));
+        }
         let mut kept = locked(kept);
         write(&self.folder, name, text)?;
         *kept = text.to_string();

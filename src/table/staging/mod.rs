@@ -15,7 +15,7 @@
 //! handle     an open file      inode       its bytes, its own or a reference's
 //! activity   who is at work: open writers, running changes, failures, the seal
 //! seal       what a commit sees            manifest  the list of files, and emptying it again
-//! journal    attempt, options, result: small files, replaced whole and durable
+//! journal    attempt, options, properties, result: small files, replaced whole and durable
 //! ```
 //!
 //! All calls are local system calls and block the calling thread; only [`Staging::seal`] waits

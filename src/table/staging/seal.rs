@@ -153,6 +153,11 @@ impl Sealed {
         self.staging.options_text()
     }
 
+    /// What was set by `set_properties`.
+    pub fn properties_text(&self) -> String {
+        self.staging.properties_text()
+    }
+
     /// The commit that was sent last and not yet settled.
     pub fn attempt(&self) -> Result<Option<Attempt>> {
         self.staging.journal.attempt()
@@ -186,6 +191,17 @@ impl Sealed {
                 self.staging.journal.set_options(&keep(&attempt.options))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Forgets the properties that the journaled commit set, or that the table was found to have
+    /// where no commit was needed. Those that were set since stay.
+    pub fn spend_properties(&self) -> Result<()> {
+        let held = self.properties_text();
+        let is_since = self.attempt()?.is_some_and(|attempt| attempt.properties != held);
+        match held.is_empty() || is_since {
+            true => Ok(()),
+            false => self.staging.journal.set_properties(""),
         }
     }
 

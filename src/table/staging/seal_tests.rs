@@ -22,7 +22,8 @@ fn identities(sealed: &Sealed) -> Vec<StagedIdentity> {
 fn attempt(files: Vec<StagedIdentity>) -> Attempt {
     let (txn_id, result) = ("a-b-c".into(), json!({"version": 7}));
     let options = "mode=overwrite".into();
-    Attempt { txn_id, version: 7, result, options, log_folder: None, files }
+    let properties = "delta.appendOnly=true".into();
+    Attempt { txn_id, version: 7, result, options, properties, log_folder: None, files }
 }
 
 /// The paths of all files on disk, sorted.
@@ -298,16 +299,19 @@ async fn an_attempt_survives_a_crash_and_holds_off_changes_until_it_is_settled()
     assert!(matches!(moved, Err(Error::Busy(_))));
     assert_eq!(content(&staging, "f"), b"x");
     staging.set_options("mode=append").unwrap();
+    staging.set_properties("team=since").unwrap();
     staging.unlink(root, name("g")).unwrap();
 
     let sealed = staging.seal().await.unwrap();
     assert_eq!(sealed.attempt().unwrap(), Some(recorded.clone()));
     sealed.set_result("{\"version\":7}").unwrap();
     sealed.spend_options(|_| String::new()).unwrap();
+    sealed.spend_properties().unwrap();
     sealed.empty(&recorded.files, &[]).unwrap();
     assert!(paths(&staging).is_empty());
     // Set after the commit was sent: they are for the next one.
     assert_eq!(staging.options_text(), "mode=append");
+    assert_eq!(staging.properties_text(), "team=since");
     assert_eq!(staging.result_text(), "{\"version\":7}");
     put(&staging, "next", b"x");
     drop((staging, area));

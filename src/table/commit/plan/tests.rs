@@ -60,6 +60,7 @@ fn draft<'a>(newest: &'a Newest, adds: Vec<Added>, removes: Vec<Remove>) -> Draf
         domains: Vec::new(),
         row_id_mark: -1,
         txn: None,
+        operation: Kind::Append.operation(),
         parameters: json!({}),
         now_ms: 500,
     }
@@ -165,4 +166,72 @@ fn the_entry_begins_with_commit_info_and_ends_with_a_line_feed() {
     let lines: Vec<&str> = entry.lines().collect();
     assert!(lines[0].starts_with("{\"commitInfo\":{") && lines[0].contains("\"txnId\":\"tx\""));
     assert!(lines[1].starts_with("{\"add\":") && lines.len() == 2 && entry.ends_with('\n'));
+}
+
+#[test]
+fn a_commit_that_begins_in_commit_times_says_from_when() {
+    let before = newest(&[], &["inCommitTimestamp"]);
+    let metadata = newest(&[("delta.enableInCommitTimestamps", "true")], &[]).metadata;
+    let begins = Draft { metadata: &metadata, ..draft(&before, Vec::new(), Vec::new()) };
+    let (actions, info) = begins.finish().unwrap();
+    // The clock is behind the version before.
+    assert_eq!(info.in_commit_timestamp, Some(1_001));
+    let [Action::MetaData(told)] = actions.as_slice() else { panic!("{actions:?}") };
+    assert_eq!(ENABLEMENT.map(|key| told.configuration[key].as_str()), ["5", "1001"]);
+    let goes_on = Newest { metadata: metadata.clone(), ..before };
+    let (actions, info) = draft(&goes_on, Vec::new(), Vec::new()).finish().unwrap();
+    assert_eq!((actions.len(), info.in_commit_timestamp), (0, Some(1_001)));
+}
+
+#[test]
+fn files_without_row_ids_are_said_again_where_tracking_begins() {
+    let features = ["rowTracking", "domainMetadata"];
+    let mut before = newest(&[], &features);
+    let live = ["a", "b", "c"].map(|text| {
+        let mut add = add(text, None).add;
+        add.stats = Some(r#"{"numRecords":10}"#.into());
+        add.base_row_id = (text == "b").then_some(0);
+        (path(text), add)
+    });
+    let mut outside = add("a", None).add;
+    outside.path = "file:///o".into();
+    outside.stats = Some(r#"{"numRecords":10}"#.into());
+    let mut snapshot = Snapshot {
+        commit_time_ms: 0,
+        in_commit_timestamp: None,
+        version: Version(4),
+        protocol: (*before.protocol).clone(),
+        metadata: (*before.metadata).clone(),
+        adds: live.into(),
+        outside: BTreeMap::from([("file:///o".to_owned(), outside)]),
+        reach: Default::default(),
+        removes: BTreeMap::new(),
+        txns: BTreeMap::new(),
+        domains: BTreeMap::new(),
+    };
+    before.snapshot = Some(Arc::new(snapshot.clone()));
+    let metadata = newest(&[("delta.enableRowTracking", "true")], &[]).metadata;
+    let remove = snapshot.adds[&path("c")].to_remove(7);
+    let begins = Draft {
+        metadata: &metadata,
+        row_id_mark: 9,
+        ..draft(&before, vec![add("d", None)], vec![remove])
+    };
+    let (actions, info) = begins.finish().unwrap();
+    let mut given = Vec::new();
+    for action in actions {
+        if let Action::Add(add) = action {
+            given.push((add.path, add.base_row_id, add.data_change));
+        }
+    }
+    let new = ("d".to_owned(), Some(10), true);
+    let [a, outside] =
+        [("a", 20), ("file:///o", 30)].map(|(name, id)| (name.into(), Some(id), false));
+    assert_eq!(given, [new, a, outside]);
+    assert_eq!(info.unknown["isBlindAppend"], false);
+    // Rows that nobody counted can't be given ids.
+    snapshot.adds.get_mut(&path("a")).unwrap().stats = None;
+    before.snapshot = Some(Arc::new(snapshot));
+    let begins = Draft { metadata: &metadata, ..draft(&before, Vec::new(), Vec::new()) };
+    assert!(begins.finish().unwrap_err().to_string().contains("how many rows"));
 }

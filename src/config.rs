@@ -1,11 +1,13 @@
 //! What is to be mounted, checked: flags become this, and this is all that the daemon knows.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use crate::daemon::check;
 use crate::error::{Error, Result};
-use crate::store::Store;
+use crate::store::{Store, allowed_place};
 
 /// What the command line asked for, as it was written.
 #[derive(Clone, Debug)]
@@ -18,6 +20,48 @@ pub struct MountRequest {
     pub read_only: bool,
     /// Let other users in.
     pub allow_other: bool,
+    /// How much of it the files of all versions may take.
+    pub memory: Memory,
+    /// Absolute paths or URIs beneath which tables may name files outside of their own folders.
+    pub allow_outside: Vec<OsString>,
+}
+
+/// An amount of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory(usize);
+
+impl Memory {
+    /// In bytes.
+    pub fn bytes(self) -> usize {
+        self.0
+    }
+}
+
+impl FromStr for Memory {
+    type Err = String;
+
+    /// Reads a number of bytes, or of KiB, MiB, GiB or TiB with the letter K, M, G or T behind it.
+    fn from_str(text: &str) -> std::result::Result<Memory, String> {
+        let wrong =
+            || format!("{text:?} is no amount of memory; write 500M, 2G or a number of bytes");
+        let units = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+        let unit = units.into_iter().find_map(|(letter, bits)| {
+            let number = text.strip_suffix([letter, letter.to_ascii_lowercase()])?;
+            Some((number, bits))
+        });
+        let (number, bits) = unit.unwrap_or((text, 0));
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let number: usize = number.parse().map_err(|_| wrong())?;
+        number.checked_mul(1 << bits).map(Memory).ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A mount that can be made: the source is there, the mountpoint is free, and they don't overlap.
@@ -31,6 +75,8 @@ pub struct MountConfig {
     pub read_only: bool,
     /// Let other users in.
     pub allow_other: bool,
+    /// How much of it the files of all versions may take.
+    pub memory: Memory,
 }
 
 impl MountRequest {
@@ -42,7 +88,9 @@ impl MountRequest {
                 self.source.to_string_lossy()
             ))
         })?;
-        let store = Store::open(source)?;
+        let places: Result<Vec<String>> =
+            self.allow_outside.iter().map(|place| outside_place(place)).collect();
+        let store = Store::open(source)?.allowing(places?);
         let mountpoint = check::mountpoint(&self.mountpoint)?;
         if let Some(root) = store.local_root() {
             check::overlap(&check::source(root)?, &mountpoint)?;
@@ -52,8 +100,19 @@ impl MountRequest {
             mountpoint,
             read_only: self.read_only,
             allow_other: self.allow_other,
+            memory: self.memory,
         })
     }
+}
+
+fn outside_place(place: &OsStr) -> Result<String> {
+    let text = place.to_str().ok_or_else(|| {
+        Error::Refused(format!(
+            "--allow-outside {}: a place is named in UTF-8",
+            place.to_string_lossy()
+        ))
+    })?;
+    allowed_place(text)
 }
 
 impl MountConfig {
@@ -76,6 +135,22 @@ mod tests {
             mountpoint: mountpoint.into(),
             read_only: false,
             allow_other: false,
+            memory: Memory(1 << 30),
+            allow_outside: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn memory_is_a_number_with_or_without_a_unit() {
+        let bytes = |text: &str| text.parse::<Memory>().map(Memory::bytes);
+        assert_eq!(bytes("0"), Ok(0));
+        assert_eq!(bytes("1234"), Ok(1234));
+        assert_eq!(bytes("3k"), Ok(3 << 10));
+        assert_eq!(bytes("500M"), Ok(500 << 20));
+        assert_eq!(bytes("2G"), Ok(2 << 30));
+        assert_eq!(bytes("1T"), Ok(1 << 40));
+        for bad in ["", "G", "-1", "+1", "1.5G", "1GB", "1 G", "G1", "99999999999T", "٣M"] {
+            assert!(bytes(bad).is_err(), "{bad:?}");
         }
     }
 
@@ -97,6 +172,21 @@ mod tests {
         std::os::unix::fs::symlink(source.join("inside"), &link).expect("linked");
         let refused = request(&source, &link).check().expect_err("overlaps");
         assert!(refused.to_string().contains("inside the source"), "{refused}");
+    }
+
+    #[test]
+    fn a_place_outside_is_absolute_or_refused() {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let (source, point) = (scratch.path().join("source"), scratch.path().join("point"));
+        std::fs::create_dir(&source).expect("made");
+        std::fs::create_dir(&point).expect("made");
+        let with = |place: &str| MountRequest {
+            allow_outside: vec!["/data".into(), place.into()],
+            ..request(&source, &point)
+        };
+        let refused = with("../lake").check().expect_err("is relative");
+        assert!(refused.to_string().contains("--allow-outside ../lake"), "{refused}");
+        with("s3://bucket/lake").check().expect("can be made");
     }
 
     #[test]

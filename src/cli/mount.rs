@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{MountConfig, MountRequest};
+use crate::config::{Memory, MountConfig, MountRequest};
 use crate::daemon::{self, background};
 use crate::error::{Error, Result};
 
@@ -43,6 +43,18 @@ pub struct Mount {
     /// `user_allow_other` in /etc/fuse.conf.
     #[arg(long)]
     allow_other: bool,
+
+    /// Show tables whose log names files outside of their own folder, where these are beneath
+    /// PREFIX: an absolute path or a URI. Shallow clones name such files. They stay where they are:
+    /// a version's directory, and so a copy of it, holds none of them. May be given many times.
+    #[arg(long, value_name = "PREFIX")]
+    allow_outside: Vec<OsString>,
+
+    /// How much memory the lists of files of all tables' versions may take: bytes, or a number with
+    /// K, M, G or T. Those not looked at for longest are forgotten first, and read from the log
+    /// again when they are looked at; a version that is larger alone is held while it is read.
+    #[arg(long, default_value = "1G", value_name = "SIZE")]
+    memory: Memory,
 
     /// How much to trace.
     #[arg(long, value_enum, default_value_t = LogLevel::Info, value_name = "LEVEL")]
@@ -89,6 +101,8 @@ impl Mount {
             mountpoint: self.mountpoint.clone(),
             read_only: self.read_only,
             allow_other: self.allow_other,
+            memory: self.memory,
+            allow_outside: self.allow_outside.clone(),
         }
     }
 
@@ -115,11 +129,15 @@ impl Mount {
         let mut arguments: Vec<OsString> = vec!["mount".into()];
         arguments.extend(["--foreground".into(), "--daemon".into(), "--log-level".into()]);
         arguments.push(self.log_level.name().into());
+        arguments.extend(["--memory".into(), self.memory.to_string().into()]);
         if self.read_only {
             arguments.push("--read-only".into());
         }
         if self.allow_other {
             arguments.push("--allow-other".into());
+        }
+        for place in &self.allow_outside {
+            arguments.extend(["--allow-outside".into(), place.clone()]);
         }
         arguments.push("--".into());
         arguments.push(self.source.clone());

@@ -101,7 +101,7 @@ pub fn start(config: &MountConfig) -> Result<Daemon> {
         let _inside = runtime.enter();
         Signals::listen()?
     };
-    let registry = Registry::new(config.store.clone(), config.read_only);
+    let registry = Registry::new(config.store.clone(), config.read_only, config.memory.bytes());
     let namespace = Namespace::new(registry, namespace_options(config));
     let device = mount::mount(
         &config.mountpoint,

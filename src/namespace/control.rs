@@ -15,11 +15,15 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::table::staging::{OpenFor, Staging};
-use crate::table::{Snapshot, Table, commit, describe};
+use crate::table::{Snapshot, Table, checksum, commit, describe};
 
 /// Bytes of contents of version control files that are kept; the one used last always is, for it is
 /// asked for three times in a row: lookup, stat, open.
 const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// The control files of a staging directory that users write.
+const WRITTEN: [&str; 2] = ["options", "properties"];
+pub(super) const NOT_WRITTEN: &str = "a control file other than options and properties";
 
 type Key = (String, Stamped, &'static str);
 
@@ -122,14 +126,14 @@ impl Namespace {
             return Ok(Opened::Memory(self.control_text(of, name).await?.as_bytes().to_vec()));
         }
         match of {
-            ControlOf::Staging(..) if name == "options" => {
+            ControlOf::Staging(..) if WRITTEN.contains(&name) => {
                 let now = match open.truncate {
                     true => Vec::new(),
                     false => self.control_text(of, name).await?.as_bytes().to_vec(),
                 };
                 Ok(Opened::Control(now))
             }
-            _ => Err(read_only("a control file other than options")),
+            _ => Err(read_only(NOT_WRITTEN)),
         }
     }
 
@@ -151,8 +155,9 @@ impl Namespace {
             ControlOf::Staging(table, staging) => Ok(match name {
                 "changes" => commit::changes(table, staging).await?.into(),
                 "options" => staging.options_text().into(),
+                "properties" => staging.properties_text().into(),
                 "result" => staging.result_text().into(),
-                _ => staging_status(staging).into(),
+                _ => staging_status(table, staging).into(),
             }),
         }
     }
@@ -184,8 +189,6 @@ impl Namespace {
         version_folder::still_there(table, stamped)?;
         let version = stamped.version;
         let key = (table.store().url().to_string(), stamped, name);
-        // What the store has lost, or has again, is asked anew each time.
-        let is_kept = name != "missing";
         if let Some(text) = self.controls.get(&key) {
             return Ok(text);
         }
@@ -195,6 +198,7 @@ impl Namespace {
                 describe::files(&snapshot).into()
             }
             "missing" => describe::missing(table, version).await?.into(),
+            "checksum" => checksum::text(table, version).await?.into(),
             _ => table
                 .read(|history| {
                     let facts = history.facts(version).ok_or_else(|| {
@@ -208,6 +212,9 @@ impl Namespace {
                 })??
                 .into(),
         };
+        // What the store has lost, or has again, is asked anew each time; so is whether there is a
+        // checksum by now.
+        let is_kept = name != "missing" && !(name == "checksum" && &*text == "absent\n");
         if is_kept {
             self.controls.put(key, text.clone());
         }
@@ -215,13 +222,38 @@ impl Namespace {
     }
 }
 
-/// The staging directory's own lines, and why its options are refused where they are.
-fn staging_status(staging: &Arc<Staging>) -> String {
+/// The staging directory's own lines, and why what was said of its commit is refused.
+fn staging_status(table: &Table, staging: &Staging) -> String {
     let mut text = staging.status_text();
-    if let Err(error) = commit::options::Options::parse(&staging.options_text()) {
+    let refused = [
+        commit::options::Options::parse(&staging.options_text()).map(drop),
+        commit::properties::check(table, &staging.properties_text()),
+    ];
+    for error in refused.into_iter().filter_map(Result::err) {
         writeln!(text, "refused={error}").expect("BUG: a String takes all that is written");
     }
     text
+}
+
+/// Takes what was written to a control file of a staging directory. It is kept though it may be
+/// refused: a shell ignores a failed close, and the next sync must not go on with something else
+/// than was asked for.
+pub(super) fn write(table: &Table, staging: &Staging, name: &str, content: &[u8]) -> Result<()> {
+    let text = || {
+        let text = std::str::from_utf8(content);
+        text.map_err(|_| Error::Refused(format!("{name}: not UTF-8")))
+    };
+    match name {
+        "options" => {
+            staging.set_options(text()?)?;
+            commit::options::Options::parse(text()?).map(drop)
+        }
+        "properties" => {
+            staging.set_properties(text()?)?;
+            commit::properties::check(table, text()?)
+        }
+        _ => Err(read_only(NOT_WRITTEN)),
+    }
 }
 
 fn control_inode(of: &ControlOf, url: &str, name: &str) -> u64 {

@@ -48,7 +48,7 @@ pub struct DirectoryEntry {
     pub inode: u64,
     pub kind: Kind,
     /// Node and attributes where they cost nothing; else the kernel looks the name up.
-    pub found: Option<Found>,
+    pub found: Option<Box<Found>>,
 }
 
 /// A directory as it stood when it was opened, without `.` and `..`.
@@ -238,15 +238,10 @@ impl Namespace {
     /// Takes what was written to a control file. Errors: [`Error::Refused`] says what it takes.
     pub fn write_control(&self, node: &Node, content: &[u8]) -> Result<()> {
         match node {
-            Node::ControlFile { of: ControlOf::Staging(_, staging), name: "options" } => {
-                let text = std::str::from_utf8(content)
-                    .map_err(|_| Error::Refused("options: not UTF-8".into()))?;
-                // Kept though it may be refused: a shell ignores a failed close, and the next sync
-                // must not go on with other options than were asked for.
-                staging.set_options(text)?;
-                commit::options::Options::parse(text).map(|_| ())
+            Node::ControlFile { of: ControlOf::Staging(table, staging), name } => {
+                control::write(table, staging, name, content)
             }
-            _ => Err(read_only("a control file other than options")),
+            _ => Err(read_only(control::NOT_WRITTEN)),
         }
     }
 
@@ -334,7 +329,7 @@ impl DirectoryEntry {
             name: name.into(),
             inode: found.attributes.inode,
             kind: found.attributes.kind,
-            found: Some(found),
+            found: Some(Box::new(found)),
         }
     }
 }

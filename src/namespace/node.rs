@@ -83,9 +83,9 @@ impl ControlOf {
             ControlOf::Mount => &["status"],
             ControlOf::Table(_) => &["commits"],
             ControlOf::Version(..) => {
-                &["commit.json", "files", "missing", "properties", "schema.json"]
+                &["checksum", "commit.json", "files", "missing", "properties", "schema.json"]
             }
-            ControlOf::Staging(..) => &["changes", "options", "result", "status"],
+            ControlOf::Staging(..) => &["changes", "options", "properties", "result", "status"],
         }
     }
 }

@@ -9,10 +9,14 @@ use super::{
     inode::inode,
 };
 use crate::error::{Error, Result};
-use crate::table::{Child, LOG_DIRECTORY, LiveFile, Registry, Table, Version};
+use crate::table::{Child, Files, LOG_DIRECTORY, LiveFile, Registry, Table, Version};
 
 /// The time of a deletion vector file that the store has lost.
 const LOST_MS: i64 = 0;
+
+/// Of a directory with more entries only names are kept, for a node with its attributes takes some
+/// hundred bytes: the kernel looks up those that somebody asks for.
+const FOUND_MAX: usize = 250_000;
 
 impl Namespace {
     /// The directory of a version, as a name of `versions/`.
@@ -59,20 +63,20 @@ impl Namespace {
         if directory.is_empty() && name == LOG_DIRECTORY {
             return Ok(self.log_folder_found(table, version, false));
         }
-        readable(table, version)?;
+        let files = files_of(table, version).await?;
         let path = Registry::child_path(directory, name);
-        let (live, is_directory) = table.read(|history| {
-            let intervals = history.intervals();
+        let (live, is_directory) = files.read(|era| {
+            let intervals = era.intervals();
             let live = intervals.live(version.version, &path).map(|file| data_file(&file));
             (live, intervals.is_directory(version.version, &path))
-        })?;
+        });
         if let Some(file) = live {
             return Ok(self.data_file_found(table, file));
         }
         if is_directory {
             return Ok(self.version_folder_found(table, version, &path));
         }
-        match table.vector_files(version.version)?.child(directory, name) {
+        match files.vector_files(version.version).child(directory, name) {
             Some(Some(path)) => self.vector_file_found(table, path).await,
             Some(None) => Ok(self.version_folder_found(table, version, &path)),
             None => Err(absent(OsStr::new(name))),
@@ -85,28 +89,35 @@ impl Namespace {
         version: Stamped,
         directory: &str,
     ) -> Result<DirectoryListing> {
-        still_there(table, version)?;
-        readable(table, version)?;
-        let mut entries = table.read(|history| {
-            let children = history.intervals().children(version.version, directory).into_iter();
-            let entries = children.map(|child| match child {
-                Child::Directory(name) => {
-                    let path = Registry::child_path(directory, name);
-                    DirectoryEntry::new(name, self.version_folder_found(table, version, &path))
+        let files = files_of(table, version).await?;
+        let mut entries: Vec<DirectoryEntry> = Vec::new();
+        files.read(|era| {
+            era.intervals().for_each_child(version.version, directory, |child| {
+                let mut entry = match child {
+                    Child::Directory(name) => {
+                        let path = Registry::child_path(directory, name);
+                        DirectoryEntry::new(name, self.version_folder_found(table, version, &path))
+                    }
+                    Child::File(name, file) => {
+                        DirectoryEntry::new(name, self.data_file_found(table, data_file(&file)))
+                    }
+                };
+                if entries.len() >= FOUND_MAX {
+                    entry.found = None;
                 }
-                Child::File(name, file) => {
-                    DirectoryEntry::new(name, self.data_file_found(table, data_file(&file)))
+                if entries.len() == FOUND_MAX {
+                    entries.iter_mut().for_each(|entry| entry.found = None);
                 }
+                entries.push(entry);
             });
-            entries.collect::<Vec<_>>()
-        })?;
+        });
         if directory.is_empty() {
             let log = self.log_folder_found(table, version, false);
             entries.push(DirectoryEntry::new(LOG_DIRECTORY, log));
         }
         entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let known = entries.len();
-        let vectors = table.vector_files(version.version)?;
+        let vectors = files.vector_files(version.version);
         for (name, file) in vectors.children(directory) {
             let is_listed = |entry: &DirectoryEntry| entry.name.as_os_str().cmp(OsStr::new(name));
             if entries[..known].binary_search_by(is_listed).is_ok() {
@@ -168,6 +179,17 @@ pub(super) fn still_there(table: &Arc<Table>, version: Stamped) -> Result<()> {
             version.version
         ))),
     }
+}
+
+/// The files of a version that may be shown. Errors: as [`still_there`], [`readable`] and
+/// [`Table::files`].
+async fn files_of(table: &Arc<Table>, version: Stamped) -> Result<Arc<Files>> {
+    still_there(table, version)?;
+    readable(table, version)?;
+    let files = table.files(version.version).await?;
+    // They may be of the table that was made in this one's place while they were loaded.
+    still_there(table, version)?;
+    Ok(files)
 }
 
 /// Refuses a version that needs a reader feature we don't have, by the feature's name.

@@ -19,7 +19,7 @@ exact_sizes() { # FOLDER — prints the files whose size is not what reading giv
 
 # --- of a version
 
-for name in commit.json schema.json properties files missing; do
+for name in checksum commit.json schema.json properties files missing; do
   like ".deltafs of a version holds $name" " $(ls "$C" | tr '\n' ' ')" " $name "
 done
 is "their sizes are exact" "$(exact_sizes "$C")" ""
@@ -44,6 +44,12 @@ ok "missing names what the store has lost" wait_until 5 names_missing
 mv "$SCRATCH/lost" "$LAKE/t/$path"
 is "and not what it has again" "$(cat "$C/missing")" ""
 
+checksum=$LAKE/t/_delta_log/00000000000000000001.crc
+is "checksum is absent where nobody wrote one" "$(cat "$C/checksum")" absent
+echo '{"numFiles":' >"$checksum"
+like "checksum tells of a torn one" "$(cat "$C/checksum")" torn
+ok "and the version is shown all the same" test -f "$MNT/t/versions/1/$path"
+
 # --- of a table
 
 is "the table tells which commits run" "$(call read "$MNT/t/.deltafs/commits")" OK
@@ -51,11 +57,22 @@ is "the table tells which commits run" "$(call read "$MNT/t/.deltafs/commits")" 
 # --- of a staging directory
 
 S=$(stage t/x)
-for name in status changes options result; do
+for name in status changes options properties result; do
   like ".deltafs of a staging directory holds $name" " $(ls "$S/.deltafs" | tr '\n' ' ')" " $name "
 done
 is "their sizes are exact" "$(exact_sizes "$S/.deltafs")" ""
 is "changes is empty where nothing was brought" "$(cat "$S/.deltafs/changes")" ""
+for name in status changes result; do
+  is "$name is not written by users" "$(call write-file "$S/.deltafs/$name" x)" "open EROFS"
+done
+printf 'team=finance\ndelta.checkpointInterval=20\n' >"$S/.deltafs/properties"
+is "properties read back as they were written" "$(cat "$S/.deltafs/properties")" "team=finance
+delta.checkpointInterval=20"
+is "with exact sizes" "$(exact_sizes "$S/.deltafs")" ""
+is "and are appended to as a file is" \
+  "$(echo '-team' >>"$S/.deltafs/properties"; tail -1 "$S/.deltafs/properties")" "-team"
+: >"$S/.deltafs/properties"
+is "and emptied" "$(cat "$S/.deltafs/properties")" ""
 
 oracle tree "$S" 100 10
 added=$(cd "$S" && find . -name '*.parquet' -printf '%P\n')

@@ -34,8 +34,8 @@ is "version 1 is what it was" "$(oracle count "$MNT/t/versions/1")" 20
 
 stats=$(oracle adds "$LAKE/t" 2 --field stats)
 is "statistics: rows" "$("$PYTHON" -c 'import json,sys; print(json.loads(sys.argv[1])["numRecords"])' "$stats")" 5
-# A footer doesn't tell whether a float column holds NaN, which Delta orders above all numbers: so
-# it has a lower bound and no upper one.
+# A footer doesn't tell whether a float column holds NaN, which Delta orders above all numbers: its
+# upper bound is found in the values.
 is "statistics: bounds and nulls of each column" \
   "$("$PYTHON" -c '
 import json, sys
@@ -43,7 +43,7 @@ s = json.loads(sys.argv[1])
 for c in ("id", "amount", "note"):
     low, high, nulls = s["minValues"][c], s["maxValues"].get(c, "none"), s["nullCount"][c]
     print(f"{c}:{low}..{high}:{nulls}", end=" ")
-' "$stats")" "id:100..104:0 amount:150.0..none:0 note:note 100..note 104:0 "
+' "$stats")" "id:100..104:0 amount:150.0..156.0:0 note:note 100..note 104:0 "
 
 # --- names
 

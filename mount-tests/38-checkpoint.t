@@ -31,4 +31,35 @@ is "a log that begins with a checkpoint lists what it can rebuild" \
 is "and reads the same" "$(oracle describe "$SCRATCH/second/versions/7")" "$expected"
 deltafs unmount "$SCRATCH/second"
 
+# Each form that a table can have, also those of large tables: deltalake reads the table by the
+# checkpoint alone, and so do we.
+WRITE_CHECKPOINT=$(dirname "$DELTAFS_KERNEL_ROWS")/write_checkpoint
+if [[ -x $WRITE_CHECKPOINT ]]; then
+  mkdir "$SCRATCH/forms" "$SCRATCH/third"
+  FEATURES='{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["v2Checkpoint"],"writerFeatures":["v2Checkpoint","appendOnly","invariants"]}}'
+  declare -A described known
+  for form in classic v2-parquet v2-json sidecars-parquet sidecars-json; do
+    table=$SCRATCH/forms/$form
+    oracle make sales "$table" --versions 5
+    oracle bad-commit "$table" --line "$FEATURES" >/dev/null
+    oracle set-property "$table" --property delta.checkpoint.writeStatsAsStruct=true
+    described[$form]=$(oracle describe "$table")
+    known[$form]=$(oracle statistics "$table")
+    "$WRITE_CHECKPOINT" "$table" "$form" >/dev/null
+    rm "$table"/_delta_log/0000000000000000000[0-6].json
+    is "deltalake reads the same by a checkpoint alone: $form" \
+      "$(oracle describe "$table")" "${described[$form]}"
+    is "and as many statistics: $form" "$(oracle statistics "$table")" "${known[$form]}"
+  done
+  like "which are there" "${known[classic]}" '"min.id": "10"'
+  mount_at "$SCRATCH/forms" "$SCRATCH/third"
+  for form in "${!described[@]}"; do
+    is "it reads the same through the mount: $form" \
+      "$(oracle describe "$SCRATCH/third/$form/versions/6")" "${described[$form]}"
+  done
+  deltafs unmount "$SCRATCH/third"
+else
+  skip "each form of checkpoint" "no program at $WRITE_CHECKPOINT: scripts/setup test builds it"
+fi
+
 done_testing

@@ -13,8 +13,9 @@
 # Set-up commands that fail end the test at once (set -e); assertions never do.
 #
 # From the environment: DELTAFS_BIN (the program), DELTAFS_PYTHON (with deltalake and pyarrow),
-# DELTAFS_GOLDEN (golden tables), DELTAFS_TEST_TMP (where scratch folders go), TEST_SECONDS (set by
-# a test before it sources this: its time limit), CI=true (a skip is a failure).
+# DELTAFS_KERNEL_ROWS (delta_kernel as a reader, of examples/), DELTAFS_GOLDEN (golden tables),
+# DELTAFS_TEST_TMP (where scratch folders go), TEST_SECONDS (set by a test before it sources this:
+# its time limit), CI=true (a skip is a failure).
 
 set -Eeuo pipefail
 
@@ -23,6 +24,8 @@ ROOT=$(dirname "$HERE")
 . "$ROOT/scripts/paths.sh"
 DELTAFS=${DELTAFS_BIN:-$ROOT/target/release/deltafs}
 PYTHON=${DELTAFS_PYTHON:-$ROOT/.cache/venv/bin/python}
+export DELTAFS_KERNEL_ROWS=${DELTAFS_KERNEL_ROWS:-$ROOT/target/debug/examples/kernel_rows}
+export DELTAFS_SPARK_JARS=${DELTAFS_SPARK_JARS:-$ROOT/.cache/jars}
 export PYTHONDONTWRITEBYTECODE=1 LC_ALL=C.UTF-8
 
 # --- the guard ------------------------------------------------------------------------------------
@@ -201,6 +204,22 @@ refuses() { # DESCRIPTION STATUS REGEX COMMAND… — it must exit with STATUS a
   else
     flunk "$description" "expected: exit $expected and /$pattern/ of: $*" "got:      exit $status: $output"
   fi
+}
+
+# Takes over the verdicts of a program that checks many things: lines of `ok` or `not ok`, what and
+# why, parted by tabs; any other line is a remark that prove shows. It must exit with 0.
+verdicts() { # COMMAND…
+  local status=0 line parts
+  while IFS= read -r line; do
+    IFS=$'\t' read -r -a parts <<<"$line"
+    case ${parts[0]:-} in
+      ok) pass "${parts[1]}" ;;
+      "not ok") flunk "${parts[@]:1}" ;;
+      "exit "*) status=${line#exit } ;;
+      *) echo "# $line" >&2 ;;
+    esac
+  done < <("$@" || echo "exit $?")
+  is "${1##*/} runs to its end" "$status" 0
 }
 
 skip() { # DESCRIPTION REASON — a named skip; in CI what is missing is a failure

@@ -181,6 +181,29 @@ def parquet(args):
         pyarrow.parquet.write_table(table, path)
 
 
+def evolve(args):
+    """Copies a Parquet file with strings in a column more (`--add NAME` or `--add NAME:FIELD_ID`),
+    or with another type (`--cast COLUMN:TYPE`). Field ids are kept."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    table = pyarrow.parquet.read_table(args.source)
+    for wanted in args.add:
+        name, _, field_id = wanted.partition(":")
+        metadata = {"PARQUET:field_id": field_id} if field_id else None
+        values = pa.array([f"{name} {row}" for row in range(table.num_rows)], pa.string())
+        table = table.append_column(pa.field(name, pa.string(), metadata=metadata), values)
+    for wanted in args.cast:
+        name, _, to_type = wanted.partition(":")
+        index = table.schema.get_field_index(name)
+        to_type = pa.type_for_alias(to_type)
+        field = table.schema.field(index).with_type(to_type)
+        table = table.set_column(index, field, table.column(index).cast(to_type))
+    os.makedirs(os.path.dirname(args.dest), exist_ok=True)
+    # Spark's timestamps were INT96, which pyarrow reads as nanoseconds.
+    pyarrow.parquet.write_table(table, args.dest, use_deprecated_int96_timestamps=True)
+
+
 def tree(args):
     """Writes the rows of a range into FOLDER/date=…/NAME.parquet, a file a day, as Hive does."""
     import pyarrow.parquet
@@ -404,6 +427,18 @@ def print_adds(args):
             print(action["add"].get(args.field))
 
 
+def print_statistics(args):
+    """What deltalake knows of each live file: rows, nulls and bounds, one file a line, sorted."""
+    from deltalake import DeltaTable
+    import pyarrow as pa
+
+    actions = pa.table(DeltaTable(args.path).get_add_actions(flatten=True)).to_pylist()
+    known = ("num_records", "null_count.", "min.", "max.")
+    for action in sorted(actions, key=lambda action: action["path"]):
+        values = {name: repr(action[name]) for name in sorted(action) if name.startswith(known)}
+        print(json.dumps(values))
+
+
 def bad_commit(args):
     """Writes the next commit by hand, from a JSON line or by bending the newest add's path."""
     newest = max(
@@ -421,6 +456,19 @@ def bad_commit(args):
         log.write(json.dumps({"commitInfo": {"timestamp": 1795341600000, "operation": "WRITE"}}))
         log.write("\n" + json.dumps(line) + "\n")
     print(newest + 1)
+
+
+def set_property(args):
+    """Writes the next commit by hand: the newest metaData with properties more."""
+    newest = max(
+        int(name[:20])
+        for name in os.listdir(os.path.join(args.path, "_delta_log"))
+        if name.endswith(".json") and name[:20].isdigit()
+    )
+    found = [a for v in range(newest + 1) for a in actions(args.path, v) if "metaData" in a]
+    found[-1]["metaData"]["configuration"].update(item.split("=", 1) for item in args.property)
+    with open(log_path(args.path, newest + 1), "x", encoding="utf-8") as log:
+        log.write(json.dumps(found[-1]) + "\n")
 
 
 def print_json(args):
@@ -460,6 +508,8 @@ def parse():
         "--commits": {"type": int, "default": 1},
         "--files": {"type": int, "default": 1},
         "--variant": {"choices": ["wrong-type", "nulls", "extra", "lacks-note", "bulky"]},
+        "--add": {"action": "append", "default": []},
+        "--cast": {"action": "append", "default": []},
         "--field": {"default": "path"},
         "--line": {"default": None},
         "--add-path": {"default": None},
@@ -471,6 +521,7 @@ def parse():
     command("delete", delete, "path", "predicate")
     command("add-column", add_column, "path", "name")
     command("parquet", parquet, "path", "start", "count", "--files", "--variant")
+    command("evolve", evolve, "source", "dest", "--add", "--cast")
     command("tree", tree, "path", "start", "count")
     command("shutil-copy", shutil_copy, "left", "right")
     command("golden", golden, "name", "dest")
@@ -487,7 +538,9 @@ def parse():
     command("rows-right", rows_right, "path", "--version")
     command("actions", print_actions, "path", "version")
     command("adds", print_adds, "path", "version", "--field")
+    command("statistics", print_statistics, "path")
     command("bad-commit", bad_commit, "path", "--line", "--add-path")
+    command("set-property", set_property, "path", "--property")
     command("json", print_json, "path", "field")
     return parser.parse_args()
 

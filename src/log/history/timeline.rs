@@ -145,7 +145,6 @@ impl Timeline {
 
     /// The newest version with a checkpoint.
     pub fn newest_checkpoint(&self) -> Option<Version> {
-        let newest = self.facts.last()?.version;
-        Segments::new(self.log_files.values()).checkpoint_up_to(newest)
+        Some(self.checkpoint_before(self.facts.last()?.version)?.version)
     }
 }

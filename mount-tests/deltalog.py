@@ -54,7 +54,9 @@ def of_json(path):
 
 def checkpoints(table):
     """The checkpoint files of the table, newest first: (version, name)."""
-    found = [name for name in names(table) if re.match(r"\d{20}\.checkpoint\.", name)]
+    # The whole name, for a writer's unfinished file begins alike.
+    whole = r"\d{20}\.checkpoint\.([^#]+\.)?(parquet|json)"
+    found = [name for name in names(table) if re.fullmatch(whole, name)]
     return [(int(name[:20]), name) for name in found]
 
 

@@ -13,8 +13,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::log::action::{Metadata, PartitionValues};
+use crate::log::action::Metadata;
 use crate::log::changes::{Changes, FileFacts, FileId};
+use crate::log::partition_set::PartitionSet;
 
 /// A commit on its way.
 #[derive(Clone, Copy, Debug)]
@@ -31,9 +32,8 @@ pub enum Read {
     Nothing,
     /// These logical files, whatever else is in the table.
     Files(BTreeSet<FileId>),
-    /// All files that have these values, one set of them or another; a set need not name every
-    /// partition column. By physical name.
-    Partitions(Vec<PartitionValues>),
+    /// All files of these partitions.
+    Partitions(PartitionSet),
     /// The whole table.
     All,
 }
@@ -200,19 +200,11 @@ impl Read {
             Read::Nothing | Read::Files(_) => false,
             Read::All => true,
             Read::Partitions(wanted) => match &file.partition_values {
-                Some(values) => wanted.iter().any(|wanted| matches(wanted, values)),
+                Some(values) => wanted.holds(values),
                 None => !wanted.is_empty(),
             },
         }
     }
-}
-
-/// Whether a file has all the values of a set; "" and null are both null.
-fn matches(wanted: &PartitionValues, values: &PartitionValues) -> bool {
-    let plain = |value: Option<&Option<String>>| -> Option<String> {
-        value.cloned().flatten().filter(|text| !text.is_empty())
-    };
-    wanted.iter().all(|(name, value)| plain(Some(value)) == plain(values.get(name)))
 }
 
 #[cfg(test)]

@@ -81,8 +81,9 @@ impl FileActions {
         !self.vectors.is_empty()
     }
 
-    pub fn values(&self) -> &ValuesTable {
-        &self.values
+    /// Takes away the partition values: the actions keep their numbers.
+    pub fn take_values(&mut self) -> ValuesTable {
+        std::mem::take(&mut self.values)
     }
 
     /// An action's path.

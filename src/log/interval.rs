@@ -20,7 +20,7 @@ use crate::log::facts::Totals;
 use crate::log::file_actions::FileActions;
 use crate::log::values::{PartitionSet, ValuesId, ValuesTable};
 use crate::log::version::Version;
-use chunk::{Chunk, ChunkBuilder, Life};
+use chunk::{Chunk, Life};
 use order::{Entry, Order};
 
 /// A data file that is live in the version that was asked for.
@@ -73,8 +73,6 @@ pub struct Intervals {
     values: ValuesTable,
     /// The deletion vectors that any file ever had.
     vectors: Vec<DeletionVector>,
-    /// Whether lives were inserted one by one since the chunks were last built as a whole.
-    grown: bool,
     /// Whether some name was both a file and a directory, perhaps in different versions.
     overlaps: bool,
     /// Of memory, for chunks and vectors; kept as the table changes, by `memory`.
@@ -187,8 +185,8 @@ impl Intervals {
 
     /// Does what a commit says, in the order of the log. Of several files of one path the last one
     /// counts: a live one with another deletion vector ends here. A logical file that is removed
-    /// and not live changes nothing.
-    pub(super) fn apply(&mut self, version: Version, pieces: &[FileActions]) -> Effect {
+    /// and not live changes nothing. The pieces' partition values are taken away.
+    pub(super) fn apply(&mut self, version: Version, pieces: &mut [FileActions]) -> Effect {
         let mut effect = Effect::default();
         let only_adds = || pieces.iter().all(|piece| piece.actions().iter().all(|it| it.is_add));
         if self.chunks.is_empty() && only_adds() {
@@ -208,8 +206,8 @@ impl Intervals {
 
     /// Makes a version hold exactly the files that are added here, whatever was live before: a
     /// checkpoint after a gap, or the first state that is known. Tombstones say nothing. Returns
-    /// the sums over those files.
-    pub(super) fn rebase(&mut self, version: Version, pieces: &[FileActions]) -> Totals {
+    /// the sums over those files. The pieces' partition values are taken away.
+    pub(super) fn rebase(&mut self, version: Version, pieces: &mut [FileActions]) -> Totals {
         if self.chunks.is_empty() {
             return self.fill(version, pieces);
         }
@@ -239,21 +237,6 @@ impl Intervals {
         let mut totals = Totals::default();
         self.live_files(version).for_each(|file| totals.put(file.size, file.deletion_vector));
         totals
-    }
-
-    /// Builds the chunks anew and full: those that grew by insertions are not.
-    pub(super) fn compact(&mut self) {
-        if !std::mem::take(&mut self.grown) {
-            return;
-        }
-        let mut builder = ChunkBuilder::default();
-        for chunk in std::mem::take(&mut self.chunks) {
-            for life in chunk.lives() {
-                builder.push(*life, chunk.path(life));
-            }
-        }
-        self.chunks = builder.finish();
-        self.count_bytes();
     }
 
     /// Does the actions on one path, in the order of the log; `place` is a chunk not behind it.
@@ -336,7 +319,6 @@ impl Intervals {
         let vector = self.keep_vector(added.vector);
         let life = Life::new(version, added.size, added.modified_ms, added.values, vector);
         self.chunks[place].insert(lives.end, life, is_new.then_some(path));
-        self.grown = true;
     }
 
     fn remove(
@@ -401,11 +383,12 @@ impl Intervals {
         self.overlaps |= overlaps;
     }
 
-    fn intern(&mut self, pieces: &[FileActions]) -> Vec<Vec<ValuesId>> {
-        let mut intern = |piece: &FileActions| {
-            piece.values().sets().map(|set| self.values.intern(set)).collect()
+    /// Takes in the partition values of pieces. Returns the number here of each number there.
+    fn intern(&mut self, pieces: &mut [FileActions]) -> Vec<Vec<ValuesId>> {
+        let mut intern = |piece: &mut FileActions| {
+            piece.take_values().sets().map(|set| self.values.intern(set)).collect()
         };
-        pieces.iter().map(&mut intern).collect()
+        pieces.iter_mut().map(&mut intern).collect()
     }
 
     fn keep_vector(&mut self, vector: Option<&DeletionVector>) -> u32 {

@@ -16,6 +16,8 @@ use crate::store::{Entry, Store};
 pub const LOG_DIRECTORY: &str = "_delta_log";
 /// The folder of V2 checkpoints' sidecar files beneath the log.
 pub const SIDECAR_DIRECTORY: &str = "_sidecars";
+/// What the name of a local file has in it while it is written under another one.
+const UNFINISHED: char = '#';
 /// The hint at the newest checkpoint.
 pub const LAST_CHECKPOINT: &str = "_last_checkpoint";
 
@@ -128,19 +130,20 @@ fn parse_part(text: &str) -> Option<u32> {
 
 /// Lists the log of the table at the store's root.
 ///
-/// Errors: [`Error::NotFound`] where there is no `_delta_log`, [`Error::Damaged`] where it holds
-/// neither a commit nor a checkpoint.
+/// Errors: [`Error::NotFound`] where there is no `_delta_log` or nothing in it, [`Error::Damaged`]
+/// where it holds neither a commit nor a checkpoint.
 pub async fn list_log(store: &Store) -> Result<LogListing> {
     let found = store.list(LOG_DIRECTORY).await?;
     let mut files: Vec<LogFile> = found.files.iter().filter_map(log_file).collect();
     if !files.iter().any(|file| may_rebuild(&file.kind)) {
-        let exists = !found.files.is_empty()
-            || !found.directories.is_empty()
-            || store.list("").await?.directories.iter().any(|name| name == LOG_DIRECTORY);
+        // An empty folder is what a first commit leaves that didn't get so far, a store of objects
+        // has no such thing, and a table may be made in it.
+        let is_unfinished = |entry: &Entry| entry.name().contains(UNFINISHED);
+        let exists = !found.directories.is_empty() || !found.files.iter().all(is_unfinished);
         return Err(if exists {
             Error::Damaged("_delta_log holds no commit and no checkpoint".into())
         } else {
-            Error::NotFound("there is no _delta_log: this is no Delta table".into())
+            Error::NotFound("_delta_log is missing or empty: this is no Delta table".into())
         });
     }
     let last_checkpoint =

@@ -84,6 +84,22 @@ pub fn canonical(value: &str, primitive: &Primitive) -> Option<String> {
     }
 }
 
+/// A value as another of that type is compared with: as [`canonical`] has it, and by what it means
+/// where that leaves several spellings, or was written when the column had a narrower type.
+pub fn comparable(value: &str, primitive: &Primitive) -> String {
+    let midnight = || date(value).map(|_| format!("{value} 00:00:00"));
+    let form = match primitive {
+        // Adding zero makes one zero of the two.
+        Primitive::Float => value.parse::<f32>().ok().map(|number| (number + 0.0).to_string()),
+        Primitive::Double => value.parse::<f64>().ok().map(|number| (number + 0.0).to_string()),
+        Primitive::TimestampNtz | Primitive::Timestamp => {
+            canonical(midnight().as_deref().unwrap_or(value), primitive)
+        }
+        _ => canonical(value, primitive),
+    };
+    form.unwrap_or_else(|| value.to_owned())
+}
+
 /// The type of a new table's partition column, from all its values: integer or long where each is
 /// written as one, date where each is `yyyy-MM-dd`, else string.
 pub fn infer<'a>(values: impl Iterator<Item = &'a str> + Clone) -> Primitive {

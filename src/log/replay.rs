@@ -120,11 +120,6 @@ impl Replay {
         }
     }
 
-    /// Shrinks what loading left loose.
-    pub fn compact(&mut self) {
-        self.intervals.compact();
-    }
-
     /// Goes up by one commit. The caller knows that it is the next one.
     ///
     /// Errors: [`Error::Damaged`] where the log has given no protocol or metadata yet; the version
@@ -140,8 +135,8 @@ impl Replay {
         }
         self.at = Some(version);
         let CommitContent { changes, protocol, metadata, txns, domains, info, .. } = content;
-        let changes = self.outside.place(changes);
-        let mut effect = self.intervals.apply(version, &changes);
+        let mut changes = self.outside.place(changes);
+        let mut effect = self.intervals.apply(version, &mut changes);
         self.outside.apply(&changes, &mut effect);
         self.live = self.live.after(&effect);
         self.describe(protocol, metadata);
@@ -168,9 +163,9 @@ impl Replay {
         self.metadata = None;
         self.outside.clear();
         let CommitContent { changes, protocol, metadata, txns, domains, .. } = checkpoint;
-        let changes = self.outside.place(changes);
-        let mut effect =
-            Effect { added: self.intervals.rebase(version, &changes), ..Effect::default() };
+        let mut changes = self.outside.place(changes);
+        let added = self.intervals.rebase(version, &mut changes);
+        let mut effect = Effect { added, ..Effect::default() };
         self.outside.rebase(&changes, &mut effect);
         drop(changes);
         self.live = Totals::default().after(&effect);

@@ -4,7 +4,7 @@
 //! not a map. The text is canonical, keys ascending, so that equal texts are equal sets.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use crate::error::{Error, Result};
 
@@ -63,8 +63,26 @@ pub struct ValuesTable {
     /// Where each set ends in `text`.
     ends: Vec<usize>,
     /// By hash. Of sets with one hash only the first is found again, and the others are kept more
-    /// often than once: that costs bytes and nothing else.
-    by_hash: HashMap<u64, ValuesId>,
+    /// often than once: that costs bytes and nothing else, so half a hash will do.
+    by_hash: HashMap<u32, ValuesId, BuildHasherDefault<Spread>>,
+    hasher: RandomState,
+}
+
+/// Takes a number that is half a hash for one, as it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn write_u32(&mut self, half: u32) {
+        // A map looks at both ends of a hash.
+        self.0 = u64::from(half) << 32 | u64::from(half);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl ValuesTable {
@@ -82,7 +100,7 @@ impl ValuesTable {
 
     /// Of memory.
     pub fn bytes(&self) -> usize {
-        let by_hash = self.by_hash.capacity() * (size_of::<(u64, ValuesId)>() + 1);
+        let by_hash = self.by_hash.capacity() * (size_of::<(u32, ValuesId)>() + 1);
         self.text.capacity() + self.ends.capacity() * size_of::<usize>() + by_hash
     }
 
@@ -98,9 +116,7 @@ impl ValuesTable {
 
     /// The number of a set, which is taken in if it is new.
     pub fn intern(&mut self, set: PartitionSet<'_>) -> ValuesId {
-        let mut hasher = DefaultHasher::new();
-        set.text.hash(&mut hasher);
-        let hash = hasher.finish();
+        let hash = self.hasher.hash_one(set.text) as u32;
         if let Some(id) = self.by_hash.get(&hash)
             && self.get(*id) == set
         {

@@ -6,6 +6,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
+use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
@@ -58,13 +59,16 @@ impl Default for DecodeBudget {
     }
 }
 
-/// The batches of one row group.
-pub struct Batches {
+/// The batches of one row group on their way to whoever makes something of them.
+pub type Batches = blocking::IntoIter<RecordBatch>;
+
+/// The reader of one row group.
+struct GroupReader {
     reader: ParquetRecordBatchReader,
     meter: Arc<Meter>,
 }
 
-impl Iterator for Batches {
+impl Iterator for GroupReader {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Result<RecordBatch>> {
@@ -113,7 +117,8 @@ pub async fn for_each_batch(
 }
 
 /// Makes something of every row group of a checkpoint's file, projected on columns, side by side;
-/// in the order of the file. Errors: as [`for_each_batch`].
+/// in the order of the file. While something is made of a batch the next one is read, so that both
+/// cores of a small machine have work to the end. Errors: as [`for_each_batch`].
 pub async fn map_row_groups<T: Send + 'static>(
     store: &Store,
     file: &LogFile,
@@ -127,14 +132,26 @@ pub async fn map_row_groups<T: Send + 'static>(
     let groups = stream::iter(0..opened.metadata.metadata().num_row_groups());
     let groups = groups.map(|group| async move {
         let (source, bytes) = opened.source(group)?;
-        let units = u32::try_from(bytes / BUDGET_UNIT_BYTES).unwrap_or(u32::MAX);
+        // Of two batches: one is read while another is looked at.
+        let units = u32::try_from(2 * bytes / BUDGET_UNIT_BYTES).unwrap_or(u32::MAX);
         let closed = |_| Error::Damaged("BUG: a budget is never closed".into());
         let _held = budget.units.acquire_many(units).await.map_err(closed)?;
         let (metadata, mask) = (opened.metadata.clone(), opened.mask.clone());
-        let decoding = tokio::task::spawn_blocking(move || {
-            caught(|| decode(batches(source, metadata, mask, group)?))
+        let (send, receive) = blocking::sync_channel(0);
+        let reading = tokio::task::spawn_blocking(move || {
+            caught(|| {
+                for batch in batches(source, metadata, mask, group)? {
+                    if send.send(batch?).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            })
         });
-        joined(decoding.await)
+        let decoding = tokio::task::spawn_blocking(move || caught(|| decode(receive.into_iter())));
+        let (read, decoded) = tokio::join!(reading, decoding);
+        // What was decoded of a row group that can't be read is not all.
+        joined(read).and(joined(decoded))
     });
     let decoded = groups.buffered(at_once).try_collect().await;
     decoded.map_err(|error| in_file(file, error))
@@ -155,13 +172,13 @@ fn batches(
     metadata: ArrowReaderMetadata,
     mask: ProjectionMask,
     group: usize,
-) -> Result<Batches> {
+) -> Result<GroupReader> {
     let meter = source.meter.clone();
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(source, metadata)
         .with_row_groups(vec![group])
         .with_projection(mask)
         .with_batch_size(BATCH_ROWS);
-    Ok(Batches { reader: builder.build().map_err(translate)?, meter })
+    Ok(GroupReader { reader: builder.build().map_err(translate)?, meter })
 }
 
 /// A file of a checkpoint whose footer was read and found possible.

@@ -41,7 +41,7 @@ pub async fn read(
         let mut content = CommitContent::default();
         let mut adds = Adds::default();
         for batch in batches {
-            read_batch(&batch?, &mut content, &mut adds)?;
+            read_batch(&batch, &mut content, &mut adds)?;
         }
         if !adds.changes.is_empty() {
             content.changes.push(adds.changes);

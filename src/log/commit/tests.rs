@@ -39,12 +39,14 @@ fn a_commit_is_read_without_its_statistics() {
     assert_eq!(commit.txn_id(), Some("t"));
     assert_eq!(commit.content.info.in_commit_timestamp, Some(7));
     assert_eq!(commit.content.txns[0].version, 5);
-    let [changes] = commit.content.changes.as_slice() else { panic!("pieces") };
+    let mut pieces = commit.content.changes;
+    let values = pieces[0].take_values();
+    let [changes] = pieces.as_slice() else { panic!("pieces") };
     let [added, removed] = changes.actions() else { panic!("{changes:?}") };
     assert_eq!((changes.path(added), changes.path(removed)), ("p=1/a b", "p=1/c"));
     assert_eq!((added.is_add, removed.is_add), (true, false));
     assert_eq!((added.size, added.modified_ms), (3, 4));
-    assert_eq!(changes.values().get(added.values).get("p"), Some("1"));
+    assert_eq!(values.get(added.values).get("p"), Some("1"));
     assert!(changes.vector(added).is_none() && changes.vector(removed).is_some());
 }
 

@@ -28,7 +28,7 @@ fn rearranged(action: &str, path: &str) -> String {
     file(action, path, None, false)
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     kind("append", |fresh| vec![blind(), add(&format!("1{fresh}"))], || Read::Nothing),
     absolute("overwrite", |fresh| {
         vec![remove("1a"), remove("1b"), remove("2c"), add(&format!("1{fresh}"))]
@@ -95,6 +95,12 @@ const KINDS: [Kind; 14] = [
     ),
     kind("rm 1a", |_| vec![remove("1a")], || Read::Nothing),
     kind("append of 2r", |_| vec![blind(), add("2r")], || Read::Nothing),
+    Kind {
+        name: "replace p=1",
+        lines: |fresh| vec![remove("1a"), remove("1b"), add(&format!("1{fresh}"))],
+        read: || read_partition("1"),
+        is_absolute: true,
+    },
 ];
 
 /// `.` none, `P` protocol, `M` metadata, `D` domain, `T` transaction, `A` added, `R` deleted and
@@ -104,6 +110,7 @@ const KINDS: [Kind; 14] = [
 /// - An append passes everything but a protocol and metadata: it is right after whatever it is.
 /// - Overwrite and restore mind blind appends too: the table becomes what they say, and no file
 ///   that slipped in may stay. Delta's engine never lets a RESTORE pass at all.
+/// - Whoever replaces a partition minds its blind appends too, and nothing in other partitions.
 /// - `A` comes before `R` and `X`: who removes and adds is told of for what he added.
 /// - DELETE and OPTIMIZE of one partition are in conflict both ways, though one changes no row.
 /// - OPTIMIZE minds no added file: it moves the rows that it read, and only those. So the deletes
@@ -111,23 +118,24 @@ const KINDS: [Kind; 14] = [
 /// - A winner's metadata stops even a commit that only changes the protocol or a domain; the other
 ///   way round nothing is stopped, for files are added and removed under any of them.
 /// - Row ids are in nobody's way.
-const TABLE: [(&str, &str); 14] = [
+const TABLE: [(&str, &str); 15] = [
     //  winner:              append overwrite restore delete vector metadata protocol
-    //                       optimize txn domain row-ids update rm back
-    ("append", ". . . . . M P . . . . . . ."),
-    ("overwrite", "A A A R A M P A A . A A R A"),
-    ("restore", "A A A R A M P A A . A A R A"),
-    ("delete p=1", ". A . R A M P A . . . . R ."),
-    ("delete by vector", ". A . R A M P A . . . . R ."),
-    ("metadata", ". . . . . M P . . . . . . ."),
-    ("protocol", ". . . . . M P . . . . . . ."),
-    ("optimize p=1", ". R . R R M P R . . . . R ."),
-    ("append with txn", ". . . . . M P . T . . . . ."),
-    ("domain", ". . . . . M P . . D . . . ."),
-    ("append with row ids", ". . . . . M P . . . . . . ."),
-    ("update p=2", ". R A . . M P . . . . A . ."),
-    ("rm 1a", ". X . X X M P X . . . . X ."),
-    ("append of 2r", ". . B . . M P . . . . . . B"),
+    //                       optimize txn domain row-ids update rm back replace
+    ("append", ". . . . . M P . . . . . . . ."),
+    ("overwrite", "A A A R A M P A A . A A R A A"),
+    ("restore", "A A A R A M P A A . A A R A A"),
+    ("delete p=1", ". A . R A M P A . . . . R . A"),
+    ("delete by vector", ". A . R A M P A . . . . R . A"),
+    ("metadata", ". . . . . M P . . . . . . . ."),
+    ("protocol", ". . . . . M P . . . . . . . ."),
+    ("optimize p=1", ". R . R R M P R . . . . R . R"),
+    ("append with txn", ". . . . . M P . T . . . . . ."),
+    ("domain", ". . . . . M P . . D . . . . ."),
+    ("append with row ids", ". . . . . M P . . . . . . . ."),
+    ("update p=2", ". R A . . M P . . . . A . . ."),
+    ("rm 1a", ". X . X X M P X . . . . X . X"),
+    ("append of 2r", ". . B . . M P . . . . . . B ."),
+    ("replace p=1", "A A . R A M P A A . A . R . A"),
 ];
 
 /// Where a table is Serializable, blind appends into what was read are seen.

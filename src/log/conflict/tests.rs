@@ -1,6 +1,7 @@
 //! Each rule of its own. First the two that others got wrong.
 
 use super::*;
+use crate::log::action::PartitionValues;
 
 /// A commit's lines, as one that read something.
 pub(super) fn changes(lines: &[String]) -> Changes {
@@ -38,7 +39,13 @@ pub(super) fn read_files(paths: &[&str]) -> Read {
 }
 
 pub(super) fn read_partition(p: &str) -> Read {
-    Read::Partitions(vec![[("p".to_owned(), Some(p.to_owned()))].into()])
+    read_partitions(&[[("p".to_owned(), Some(p.to_owned()))].into()])
+}
+
+pub(super) fn read_partitions(values: &[PartitionValues]) -> Read {
+    let mut set = PartitionSet::default();
+    values.iter().for_each(|values| set.insert(values));
+    Read::Partitions(set)
 }
 
 fn decide_between(
@@ -147,9 +154,9 @@ fn an_added_file_is_a_conflict_where_it_would_have_been_read() {
         (Read::Nothing, Ok(())),
         (read_files(&["1a"]), Ok(())),
         (read_partition("2"), Ok(())),
-        (Read::Partitions(Vec::new()), Ok(())),
+        (read_partitions(&[]), Ok(())),
         (read_partition("1"), added.clone()),
-        (Read::Partitions(vec![PartitionValues::new()]), added.clone()),
+        (read_partitions(&[PartitionValues::new()]), added.clone()),
         (Read::All, added.clone()),
     ] {
         for isolation in [Isolation::WriteSerializable, Isolation::Serializable] {
@@ -205,7 +212,7 @@ fn a_deleted_file_is_a_conflict_where_it_was_read() {
     assert_eq!(decide(&read_partition("2"), &remove("1a")), Ok(()));
     // A remove need not say where its file was, and then it may have been anywhere.
     assert_eq!(decide(&read_partition("2"), &unknown), removed);
-    assert_eq!(decide(&Read::Partitions(Vec::new()), &unknown), Ok(()));
+    assert_eq!(decide(&read_partitions(&[]), &unknown), Ok(()));
     assert_eq!(decide(&Read::All, &unknown), removed);
     assert_eq!(decide(&read_files(&["1a"]), &unknown), removed);
     assert_eq!(decide(&read_files(&["1b"]), &unknown), Ok(()));
@@ -220,7 +227,7 @@ fn null_and_empty_are_one_partition() {
     for winner in [null, empty, absent] {
         for (p, conflicts) in [(None, true), (Some(String::new()), true), (Some("1".into()), false)]
         {
-            let read = Read::Partitions(vec![[("p".to_owned(), p)].into()]);
+            let read = read_partitions(&[[("p".to_owned(), p)].into()]);
             let isolation = Isolation::WriteSerializable;
             let decided = decide_between(&[], &read, isolation, std::slice::from_ref(&winner));
             assert_eq!(decided.is_err(), conflicts, "{winner} {read:?}");

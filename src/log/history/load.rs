@@ -82,7 +82,6 @@ impl Loading<'_> {
         }
         drop(batches);
         self.look_for_gap().await?;
-        self.history.replay.compact();
         self.history.marks = self.history.replay.take_marks();
         Ok(self.history)
     }

@@ -132,15 +132,21 @@ async fn every_version_of_a_whole_log_is_there() {
 }
 
 #[tokio::test]
-async fn a_folder_without_a_log_is_no_table_and_an_empty_log_is_damage() {
+async fn a_folder_without_a_log_is_no_table_and_a_log_without_versions_is_damage() {
     let scratch = Scratch { folder: tempfile::tempdir().unwrap() };
     let error = History::load(&scratch.store()).await.unwrap_err();
     assert!(matches!(error, Error::NotFound(_)), "{error:?}");
+    // What a first commit leaves that didn't get to its entry is no table either.
     fs::create_dir(scratch.log()).unwrap();
+    for file in ["00000000000000000000.json#1", "00000000000000000000.json#2"] {
+        let error = History::load(&scratch.store()).await.unwrap_err();
+        assert!(matches!(error, Error::NotFound(_)), "{error:?}");
+        fs::write(scratch.file(file), "{}").unwrap();
+    }
     for file in ["_last_checkpoint", "00000000000000000000.crc", "00000000000000000000.json.tmp"] {
+        fs::write(scratch.file(file), "{}").unwrap();
         let error = History::load(&scratch.store()).await.unwrap_err();
         assert!(matches!(error, Error::Damaged(_)), "{error:?}");
-        fs::write(scratch.file(file), "{}").unwrap();
     }
     let error = Snapshot::load(&scratch.store(), None).await.unwrap_err();
     assert!(matches!(error, Error::Damaged(_)), "{error:?}");

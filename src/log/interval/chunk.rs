@@ -12,6 +12,9 @@ use crate::log::version::Version;
 /// Lives of a full chunk; more only where one path has more.
 pub const LIVES_MAX: usize = 256;
 
+/// A chunk grows by one part in so many: most never grow again, and room to spare is for nothing.
+const GROWTH: usize = 8;
+
 /// Twice what the longest paths of a full chunk take: the rest was of lives that are gone.
 const PATHS_BYTES_MAX: usize = 2 * LIVES_MAX * 4096;
 
@@ -116,10 +119,18 @@ impl Chunk {
             *self = self.rebuilt(0..self.lives.len());
         }
         life.path = match path {
-            Some(path) => self.push_path(path),
+            Some(path) => {
+                if self.paths.capacity() - self.paths.len() < path.len() {
+                    self.paths.reserve_exact(path.len().max(self.paths.len() / GROWTH));
+                }
+                self.push_path(path)
+            }
             None => self.lives[at - 1].path,
         };
         self.has_vectors |= life.vector > 0;
+        if self.lives.len() == self.lives.capacity() {
+            self.lives.reserve_exact((self.lives.len() / GROWTH).max(1));
+        }
         self.lives.insert(at, life);
     }
 
@@ -147,7 +158,7 @@ impl Chunk {
 
     fn rebuilt(&self, range: Range<usize>) -> Chunk {
         let mut chunk = Chunk::default();
-        chunk.lives.reserve_exact(LIVES_MAX + 1);
+        chunk.lives.reserve_exact(range.len());
         for life in &self.lives[range] {
             chunk.push(*life, self.path(life));
         }
@@ -176,6 +187,7 @@ impl Chunk {
 #[derive(Debug, Default)]
 pub struct ChunkBuilder {
     done: Vec<Chunk>,
+    /// Where each one grows: what is kept of it has no room to spare, and took none meanwhile.
     chunk: Chunk,
 }
 
@@ -184,14 +196,11 @@ impl ChunkBuilder {
         if self.chunk.lives.len() >= LIVES_MAX && self.last_path() != Some(path) {
             self.end_chunk();
         }
-        if self.chunk.lives.is_empty() {
-            self.chunk.lives.reserve_exact(LIVES_MAX);
-        }
         self.chunk.push(life, path);
     }
 
     /// The path of the last life, within its chunk.
-    pub fn last_path(&self) -> Option<&str> {
+    fn last_path(&self) -> Option<&str> {
         self.chunk.lives.last().map(|life| self.chunk.path(life))
     }
 
@@ -201,11 +210,11 @@ impl ChunkBuilder {
     }
 
     fn end_chunk(&mut self) {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        if !chunk.lives.is_empty() {
-            chunk.paths.shrink_to_fit();
-            chunk.lives.shrink_to_fit();
-            self.done.push(chunk);
+        if !self.chunk.lives.is_empty() {
+            self.done.push(self.chunk.clone());
+            self.chunk.paths.clear();
+            self.chunk.lives.clear();
+            self.chunk.has_vectors = false;
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Sorts file actions by path without moving them, and cuts them into parts of which each is sorted
-//! on a thread of its own.
+//! Sorts file actions by path without moving them.
 //!
 //! Paths of a table begin alike and lie all over the memory, so comparing whole ones costs most of
 //! an ingest. Eight bytes after the common beginning are compared as a number; only equal numbers
@@ -12,8 +11,6 @@ use crate::log::file_actions::{FileAction, FileActions};
 const BY_KEY_MIN: usize = 32;
 /// Bytes of a key.
 const KEY_BYTES: usize = size_of::<u64>();
-/// Paths looked at to find where to cut, for each part.
-const SAMPLES_A_PART: usize = 256;
 
 /// One action, by its place.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +18,17 @@ pub struct Entry {
     key: u64,
     piece: u32,
     row: u32,
+}
+
+impl Entry {
+    /// An action of the only piece there is.
+    pub fn of_row(row: u32) -> Entry {
+        Entry { key: 0, piece: 0, row }
+    }
+
+    pub fn row(&self) -> usize {
+        self.row as usize
+    }
 }
 
 /// The actions of some pieces, to be put in order: by path, those of one path as the log has them.
@@ -53,28 +61,8 @@ impl<'a> Order<'a> {
     /// Every action that is wanted, sorted.
     pub fn sorted(&self, wanted: impl Fn(&FileAction) -> bool) -> Vec<Entry> {
         let mut entries: Vec<Entry> = self.entries(wanted).collect();
-        self.sort(&mut entries, 0);
+        sort(&mut entries, 0, &|entry| self.path(entry));
         entries
-    }
-
-    /// Every action that is wanted, in parts: all paths of a part come before those of the next.
-    /// Within a part nothing is sorted yet.
-    pub fn parts(&self, parts: usize, wanted: impl Fn(&FileAction) -> bool) -> Vec<Vec<Entry>> {
-        let all: Vec<Entry> = self.entries(wanted).collect();
-        let step = (all.len() / (parts * SAMPLES_A_PART)).max(1);
-        let mut samples: Vec<&str> =
-            all.iter().step_by(step).map(|entry| self.path(*entry)).collect();
-        samples.sort_unstable();
-        let cuts: Vec<&str> = (1..parts)
-            .filter_map(|part| samples.get(samples.len() * part / parts).copied())
-            .collect();
-        let mut cut: Vec<Vec<Entry>> = Vec::new();
-        cut.resize_with(cuts.len() + 1, || Vec::with_capacity(all.len() / parts));
-        for entry in all {
-            let path = self.path(entry);
-            cut[cuts.partition_point(|cut| *cut <= path)].push(entry);
-        }
-        cut
     }
 
     fn entries(&self, wanted: impl Fn(&FileAction) -> bool) -> impl Iterator<Item = Entry> {
@@ -87,45 +75,49 @@ impl<'a> Order<'a> {
             rows.map(move |(row, _)| entry(row)).collect::<Vec<_>>()
         })
     }
+}
 
-    /// Sorts entries whose paths are equal in their first `depth` bytes.
-    pub fn sort(&self, entries: &mut [Entry], depth: usize) {
-        if entries.len() < BY_KEY_MIN {
-            entries.sort_unstable_by(|one, other| {
-                let paths = self.path(*one).cmp(self.path(*other));
-                paths.then((one.piece, one.row).cmp(&(other.piece, other.row)))
-            });
-            return;
-        }
-        let Some(depth) = self.first_difference(entries, depth) else {
-            entries.sort_unstable_by_key(|entry| (entry.piece, entry.row));
-            return;
-        };
-        for entry in &mut *entries {
-            entry.key = key(self.path(*entry).as_bytes().get(depth..).unwrap_or_default());
-        }
-        entries.sort_unstable_by_key(|entry| (entry.key, entry.piece, entry.row));
-        for same in entries.chunk_by_mut(|one, other| one.key == other.key) {
-            if same.len() > 1 {
-                self.sort(same, depth + KEY_BYTES);
-            }
+/// Sorts entries, which tell their paths by `path`, that are equal in their first `depth` bytes.
+pub fn sort<'a>(entries: &mut [Entry], depth: usize, path: &impl Fn(Entry) -> &'a str) {
+    if entries.len() < BY_KEY_MIN {
+        entries.sort_unstable_by(|one, other| {
+            let paths = path(*one).cmp(path(*other));
+            paths.then((one.piece, one.row).cmp(&(other.piece, other.row)))
+        });
+        return;
+    }
+    let Some(depth) = first_difference(entries, depth, path) else {
+        entries.sort_unstable_by_key(|entry| (entry.piece, entry.row));
+        return;
+    };
+    for entry in &mut *entries {
+        entry.key = key(path(*entry).as_bytes().get(depth..).unwrap_or_default());
+    }
+    entries.sort_unstable_by_key(|entry| (entry.key, entry.piece, entry.row));
+    for same in entries.chunk_by_mut(|one, other| one.key == other.key) {
+        if same.len() > 1 {
+            sort(same, depth + KEY_BYTES, path);
         }
     }
+}
 
-    /// The first byte from `depth` on in which not all paths are equal; `None` where they all are.
-    fn first_difference(&self, entries: &[Entry], depth: usize) -> Option<usize> {
-        let rest = |entry: &Entry| self.path(*entry).as_bytes().get(depth..).unwrap_or_default();
-        let (first, others) = entries.split_first()?;
-        let first = rest(first);
-        let mut common = first.len();
-        let mut are_equal = true;
-        for other in others {
-            let other = rest(other);
-            common = common_bytes(&first[..common], other);
-            are_equal &= other.len() == first.len();
-        }
-        if are_equal && common == first.len() { None } else { Some(depth + common) }
+/// The first byte from `depth` on in which not all paths are equal; `None` where they all are.
+fn first_difference<'a>(
+    entries: &[Entry],
+    depth: usize,
+    path: &impl Fn(Entry) -> &'a str,
+) -> Option<usize> {
+    let rest = |entry: &Entry| path(*entry).as_bytes().get(depth..).unwrap_or_default();
+    let (first, others) = entries.split_first()?;
+    let first = rest(first);
+    let mut common = first.len();
+    let mut are_equal = true;
+    for other in others {
+        let other = rest(other);
+        common = common_bytes(&first[..common], other);
+        are_equal &= other.len() == first.len();
     }
+    if are_equal && common == first.len() { None } else { Some(depth + common) }
 }
 
 /// How many bytes two texts have in common at their beginning.
@@ -192,14 +184,6 @@ mod tests {
         let told = |entry: &Entry| (order.path(*entry), entry.piece as usize, entry.row as usize);
         let sorted: Vec<_> = order.sorted(|_| true).iter().map(told).collect();
         assert_eq!(sorted, wanted);
-        for parts in 1..5 {
-            let mut cut = order.parts(parts, |_| true);
-            assert_eq!(cut.len(), parts);
-            assert!(cut.iter().all(|part| part.len() > 6000 / parts / 2), "parts of like size");
-            cut.iter_mut().for_each(|part| order.sort(part, 0));
-            let sorted: Vec<_> = cut.iter().flatten().map(told).collect();
-            assert_eq!(sorted, wanted, "{parts} parts");
-        }
     }
 
     #[test]
@@ -209,6 +193,5 @@ mod tests {
         let rows: Vec<u32> = order.sorted(|_| true).iter().map(|entry| entry.row).collect();
         assert_eq!(rows, (0..100).collect::<Vec<_>>());
         assert!(order.sorted(|_| false).is_empty());
-        assert_eq!(order.parts(3, |_| false).iter().map(Vec::len).sum::<usize>(), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! Engines read the same value by code of their own: some know booleans only in lower case, some an
 //! interval only with the word before it. So a value is kept as all of them read it.
 
+use crate::log::duration::Duration;
 use crate::log::statistics::parse_columns;
 
 /// A kind of values.
@@ -21,24 +22,16 @@ pub(super) enum Kind {
     Text,
 }
 
-/// Units of intervals, longest first, with their lengths in microseconds.
-const UNITS: [(&str, i64); 7] = [
-    ("week", 7 * 24 * 3_600_000_000),
-    ("day", 24 * 3_600_000_000),
-    ("hour", 3_600_000_000),
-    ("minute", 60_000_000),
-    ("second", 1_000_000),
-    ("millisecond", 1_000),
-    ("microsecond", 1),
-];
-
 impl Kind {
     /// The value as it is kept, or what it must be.
     pub(super) fn canonical(self, value: &str) -> Result<String, String> {
         match self {
             Kind::Boolean => one_of(value, &["true", "false"]),
             Kind::OneOf(values) => one_of(value, values),
-            Kind::Interval => interval(value),
+            Kind::Interval => match Duration::parse(value) {
+                Ok(duration) => Ok(duration.text),
+                Err(why) => Err(why.to_owned()),
+            },
             Kind::Whole { least } => match value.parse::<i32>() {
                 Ok(number) if i64::from(number) >= least => Ok(number.to_string()),
                 _ => Err(format!("it is a whole number from {least} to {}", i32::MAX)),
@@ -58,34 +51,6 @@ fn one_of(value: &str, values: &[&str]) -> Result<String, String> {
         [only] => format!("it can only be {only}"),
         _ => format!("it is one of {}", values.join(", ")),
     })
-}
-
-/// `interval 1 week 2 days`; the word before it may be left out, and is added.
-fn interval(value: &str) -> Result<String, String> {
-    let words: Vec<String> = value.split_whitespace().map(str::to_lowercase).collect();
-    let words = match words.as_slice() {
-        [first, rest @ ..] if first == "interval" => rest,
-        all => all,
-    };
-    let example = "it is an interval such as \"interval 7 days\"";
-    let mut total: i64 = 0;
-    for pair in words.chunks(2) {
-        let [number, unit] = pair else { return Err(example.to_owned()) };
-        let unit = unit.strip_suffix('s').unwrap_or(unit);
-        if ["month", "year"].contains(&unit) {
-            return Err("months and years have no fixed length; say it in days".to_owned());
-        }
-        let length = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, length)| length);
-        let number = number.parse::<i64>().ok();
-        let part = number.zip(length).and_then(|(number, length)| number.checked_mul(*length));
-        let sum = part.and_then(|part| total.checked_add(part));
-        total = sum.ok_or_else(|| example.to_owned())?;
-    }
-    match (words.is_empty(), total) {
-        (true, _) => Err(example.to_owned()),
-        (false, ..0) => Err("it must not be negative".to_owned()),
-        (false, 0..) => Ok(format!("interval {}", words.join(" "))),
-    }
 }
 
 /// The name that takes the fewest changes of letters, their case aside; `None`: nothing is near.

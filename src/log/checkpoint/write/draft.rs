@@ -17,6 +17,7 @@ use super::statistics::{PartitionColumns, StatisticsColumns};
 use super::{Encoded, Form, SidecarFile, TopLevel, property};
 use crate::error::{Error, Result};
 use crate::log::action::{Action, Add, DomainMetadata, Metadata, Remove, Txn};
+use crate::log::duration::Duration;
 use crate::log::listing::SIDECAR_DIRECTORY;
 use crate::log::schema::{Mapping, Schema};
 use crate::log::snapshot::Snapshot;
@@ -291,27 +292,6 @@ pub fn retention_ms(metadata: &Metadata) -> Option<i64> {
     }
 }
 
-/// A duration of a property in milliseconds: `interval 1 week 2 days`, or without its first word.
 fn interval_ms(text: &str) -> Option<i64> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let words = match words.as_slice() {
-        [first, rest @ ..] if first.eq_ignore_ascii_case("interval") => rest,
-        all => all,
-    };
-    let mut total: i64 = 0;
-    for pair in words.chunks(2) {
-        let [number, unit] = pair else { return None };
-        let unit = unit.to_ascii_lowercase();
-        let milliseconds: i64 = match unit.trim_end_matches('s') {
-            "millisecond" => 1,
-            "second" => 1000,
-            "minute" => 60 * 1000,
-            "hour" => 60 * 60 * 1000,
-            "day" => 24 * 60 * 60 * 1000,
-            "week" => RETENTION_MS,
-            _ => return None,
-        };
-        total = total.checked_add(number.parse::<i64>().ok()?.checked_mul(milliseconds)?)?;
-    }
-    (!words.is_empty()).then_some(total)
+    Duration::parse(text).ok().map(|duration| duration.milliseconds())
 }

@@ -39,6 +39,9 @@ pub enum Error {
     /// Try again: open writers, a running commit, an interrupted tool's temporary file.
     #[error("{0}")]
     Busy(String),
+    /// A commit works on the staged file: wait for its end, then try again.
+    #[error("{0}")]
+    Sealed(String),
     /// The content, a name or an option doesn't fit; change it and try again.
     #[error("{0}")]
     Refused(String),
@@ -115,6 +118,7 @@ impl Error {
             | Error::ReadOnly(message)
             | Error::Conflict(message)
             | Error::Busy(message)
+            | Error::Sealed(message)
             | Error::Refused(message)
             | Error::AppendOnly(message)
             | Error::CatalogManaged(message)

@@ -199,6 +199,38 @@ impl LocalRoot {
         Ok(listing)
     }
 
+    /// Whether what is written by path comes beneath the folder that was opened. Errors: ESTALE,
+    /// where that one was moved or replaced since.
+    pub fn check_in_place(&self) -> Result<()> {
+        let names = self.prefix.split('/').filter(|name| !name.is_empty()).count();
+        let root = self.path.ancestors().nth(names).unwrap_or(&self.path);
+        let opened = rustix::fs::fstat(&self.root).map_err(|e| self.failed("stat", "", e))?;
+        match rustix::fs::stat(root) {
+            Ok(found) if (found.st_dev, found.st_ino) == (opened.st_dev, opened.st_ino) => Ok(()),
+            _ => Err(Error::System {
+                message: format!(
+                    "{}: the folder was moved or replaced since it was mounted; unmount, and mount \
+                     it where it is now; what is staged is kept",
+                    root.display()
+                ),
+                code: Errno::STALE.raw_os_error(),
+            }),
+        }
+    }
+
+    /// Checks that the folder of `path` is there. Errors: ESTALE, where it was moved or removed.
+    pub fn check_parent(&self, path: &str) -> Result<()> {
+        match self.parent_of(path) {
+            Err(Error::NotFound(message)) => Err(Error::System {
+                message: format!(
+                    "{message}: the table was moved or removed meanwhile; what is staged is kept"
+                ),
+                code: Errno::STALE.raw_os_error(),
+            }),
+            found => found.map(drop),
+        }
+    }
+
     /// Makes the folders above `path`, durably.
     pub fn make_parents(&self, path: &str) -> Result<()> {
         let whole = join(&self.prefix, path);
@@ -236,14 +268,13 @@ impl LocalRoot {
             .map_err(|errno| self.failed("remove", path, errno))
     }
 
-    /// Links or copies `staged` to `path` if nothing is there; file and folder are fsynced first.
-    /// `copies`: the bytes must be its own.
+    /// Links or copies `staged`, whose bytes are durable, to `path` if nothing is there; the folder
+    /// is fsynced. `copies`: the bytes must be its own.
     pub fn publish(&self, staged: &Path, path: &str, copies: bool) -> Result<Created> {
         self.make_parents(path)?;
         let (parent, name) = self.parent_of(path)?;
         let read = |error: io::Error| Error::from_io(format!("read {}", staged.display()), &error);
         let source = File::open(staged).map_err(read)?;
-        source.sync_all().map_err(read)?;
         let linked = match copies {
             true => Err(Errno::XDEV),
             false => rustix::fs::linkat(CWD, staged, &parent, name, AtFlags::empty()),
@@ -298,6 +329,14 @@ impl LocalRoot {
             let _ = rustix::fs::unlinkat(parent, &temporary, AtFlags::empty());
         }
         linked
+    }
+
+    /// Makes what is at a path durable, and its name.
+    pub fn make_durable(&self, path: &str) -> Result<()> {
+        let failed = |errno| self.failed("sync", path, errno);
+        rustix::fs::fsync(self.open_beneath(path, OFlags::RDONLY, "open")?).map_err(failed)?;
+        let (parent, _) = self.parent_of(path)?;
+        rustix::fs::fsync(parent).map_err(failed)
     }
 
     /// Sets a file's time to now; returns the one that it had. Errors: [`Error::NotFound`].

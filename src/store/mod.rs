@@ -4,6 +4,7 @@
 //! decoded, separated by `/`. Every call has a time limit. What the bytes mean is the business of
 //! `log`; which of them become visible, and when, is the business of `table`.
 
+mod call;
 mod local;
 mod reach;
 
@@ -12,7 +13,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -21,11 +22,9 @@ use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use crate::error::{Error, Result};
+use call::{blocking, limited, translate, whole};
 use local::LocalRoot;
 pub use reach::{Located, Reach, allowed_place, normalized};
-
-/// How long one call to the store may take.
-const CALL_SECONDS_MAX: u64 = 60;
 
 /// A folder of a store. Cloning is cheap and shares the connection.
 #[derive(Clone)]
@@ -39,6 +38,9 @@ pub struct Store {
     allowed: Arc<[String]>,
     /// Whose reach a log of this store has, where it is another folder's.
     reach: Option<Reach>,
+    /// What fails of the calls on a local disk.
+    #[cfg(test)]
+    faults: Option<Arc<fault::Plan>>,
 }
 
 /// A file of the store.
@@ -105,6 +107,8 @@ impl Store {
             local: None,
             allowed: Arc::default(),
             reach: None,
+            #[cfg(test)]
+            faults: None,
         }
     }
 
@@ -153,6 +157,11 @@ impl Store {
         self.local.as_ref().map(LocalRoot::path)
     }
 
+    /// Checks that the folder is still where it was when it was opened. Errors: ESTALE.
+    pub fn check_in_place(&self) -> Result<()> {
+        self.local.as_ref().map_or(Ok(()), LocalRoot::check_in_place)
+    }
+
     /// Opens a file for reading where the store is a local disk: beneath the root, no symlinks.
     pub fn open_local(&self, path: &str) -> Option<Result<File>> {
         self.local.as_ref().map(|local| local.open_file(path))
@@ -162,8 +171,9 @@ impl Store {
     pub async fn list(&self, directory: &str) -> Result<Listing> {
         let doing = format!("list {}/{directory}", self.url);
         if let Some(local) = &self.local {
-            let (local, directory) = (local.clone(), directory.to_string());
-            return limited(&doing, blocking(move || local.list(&directory))).await;
+            let directory = directory.to_string();
+            let work = self.on_disk(local, &doing, move |local| local.list(&directory));
+            return limited(&doing, work).await;
         }
         let prefix = self.object_path(directory)?;
         let prefix = (!prefix.as_ref().is_empty()).then_some(prefix);
@@ -190,8 +200,9 @@ impl Store {
     pub async fn has_directory(&self, path: &str) -> Result<bool> {
         if let Some(local) = &self.local {
             let doing = format!("look at {}/{path}", self.url);
-            let (local, path) = (local.clone(), path.to_string());
-            return limited(&doing, blocking(move || local.has_directory(&path))).await;
+            let path = path.to_string();
+            let work = self.on_disk(local, &doing, move |local| local.has_directory(&path));
+            return limited(&doing, work).await;
         }
         let listing = self.list(path).await?;
         Ok(!listing.files.is_empty() || !listing.directories.is_empty())
@@ -227,8 +238,9 @@ impl Store {
     pub async fn head(&self, path: &str) -> Result<Option<Entry>> {
         let doing = format!("look at {}/{path}", self.url);
         if let Some(local) = &self.local {
-            let (local, path) = (local.clone(), path.to_string());
-            return limited(&doing, blocking(move || local.head(&path))).await;
+            let path = path.to_string();
+            let work = self.on_disk(local, &doing, move |local| local.head(&path));
+            return limited(&doing, work).await;
         }
         let object = self.object_path(path)?;
         limited(&doing, async {
@@ -245,13 +257,14 @@ impl Store {
     pub async fn read(&self, path: &str) -> Result<Bytes> {
         let doing = format!("read {}/{path}", self.url);
         if let Some(local) = &self.local {
-            let (local, path) = (local.clone(), path.to_string());
-            return limited(&doing, blocking(move || local.read(&path))).await;
+            let path = path.to_string();
+            let work = self.on_disk(local, &doing, move |local| local.read(&path));
+            return limited(&doing, work).await;
         }
         let object = self.object_path(path)?;
         limited(&doing, async {
             let got = self.objects.get(&object).await.map_err(|error| translate(&doing, error))?;
-            got.bytes().await.map_err(|error| translate(&doing, error))
+            whole(&doing, got).await
         })
         .await
     }
@@ -260,16 +273,19 @@ impl Store {
     pub async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
         let doing = format!("read {}/{path}", self.url);
         if let Some(local) = &self.local {
-            let (local, path) = (local.clone(), path.to_string());
-            return limited(&doing, blocking(move || local.read_range(&path, range))).await;
+            let path = path.to_string();
+            let work = self.on_disk(local, &doing, move |local| local.read_range(&path, range));
+            return limited(&doing, work).await;
         }
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let object = self.object_path(path)?;
         let wanted = range.end - range.start;
+        let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
         let bytes = limited(&doing, async {
-            self.objects.get_range(&object, range).await.map_err(|error| translate(&doing, error))
+            let got = self.objects.get_opts(&object, options).await;
+            whole(&doing, got.map_err(|error| translate(&doing, error))?).await
         })
         .await?;
         if bytes.len() as u64 != wanted {
@@ -285,8 +301,9 @@ impl Store {
     pub async fn read_up_to(&self, path: &str, range: Range<u64>) -> Result<Bytes> {
         let doing = format!("read {}/{path}", self.url);
         if let Some(local) = &self.local {
-            let (local, path) = (local.clone(), path.to_string());
-            return limited(&doing, blocking(move || local.read_up_to(&path, range))).await;
+            let path = path.to_string();
+            let work = self.on_disk(local, &doing, move |local| local.read_up_to(&path, range));
+            return limited(&doing, work).await;
         }
         let object = self.object_path(path)?;
         let start = range.start;
@@ -294,7 +311,7 @@ impl Store {
         let got = limited(&doing, async {
             let got = self.objects.get_opts(&object, options).await;
             let got = got.map_err(|error| translate(&doing, error))?;
-            got.bytes().await.map_err(|error| translate(&doing, error))
+            whole(&doing, got).await
         });
         match got.await {
             // Stores refuse a range that begins at the end, each in words of its own.
@@ -308,19 +325,37 @@ impl Store {
 
     /// Writes a file if nothing has its name, durably. The one way a commit becomes visible.
     pub async fn create(&self, path: &str, bytes: Bytes) -> Result<Created> {
-        self.put(path, bytes, PutMode::Create).await
+        self.put(path, bytes, PutMode::Create, true).await
+    }
+
+    /// As `create`, in a folder that must be there, where the store has any. Errors: ESTALE.
+    pub async fn create_beside(&self, path: &str, bytes: Bytes) -> Result<Created> {
+        self.put(path, bytes, PutMode::Create, false).await
     }
 
     /// Replaces a file whole. Only for `_last_checkpoint`, which is a hint and never the truth.
     pub async fn replace(&self, path: &str, bytes: Bytes) -> Result<()> {
-        self.put(path, bytes, PutMode::Overwrite).await.map(|_| ())
+        self.put(path, bytes, PutMode::Overwrite, true).await.map(|_| ())
     }
 
-    async fn put(&self, path: &str, bytes: Bytes, mode: PutMode) -> Result<Created> {
+    async fn put(
+        &self,
+        path: &str,
+        bytes: Bytes,
+        mode: PutMode,
+        makes_folders: bool,
+    ) -> Result<Created> {
         let doing = format!("write {}/{path}", self.url);
         if let Some(local) = &self.local {
-            let (local, path) = (local.clone(), path.to_string());
-            limited(&doing, blocking(move || local.make_parents(&path))).await?;
+            let path = path.to_string();
+            let work = self.on_disk(local, &doing, move |local| {
+                local.check_in_place()?;
+                match makes_folders {
+                    true => local.make_parents(&path),
+                    false => local.check_parent(&path),
+                }
+            });
+            limited(&doing, work).await?;
         }
         let object = self.object_path(path)?;
         let options = PutOptions { mode, ..PutOptions::default() };
@@ -335,7 +370,8 @@ impl Store {
     }
 
     /// Gives a local file's content a name in the store if nothing has that name: by a link on the
-    /// same file system, by a copy else. Durable when it returns.
+    /// same file system, by a copy else. The file's own bytes must be durable; the rest is when it
+    /// returns.
     pub async fn publish(&self, staged: &Path, path: &str) -> Result<Created> {
         self.publish_as(staged, path, false).await
     }
@@ -348,10 +384,11 @@ impl Store {
     async fn publish_as(&self, staged: &Path, path: &str, copies: bool) -> Result<Created> {
         let doing = format!("publish {}/{path}", self.url);
         if let Some(local) = &self.local {
-            let (local, staged, path) = (local.clone(), staged.to_path_buf(), path.to_string());
+            let (staged, path) = (staged.to_path_buf(), path.to_string());
             // No time limit: a copy across file systems takes as long as its bytes do, and a
             // local disk that hangs can't be hurried.
-            return blocking(move || local.publish(&staged, &path, copies)).await;
+            let publish = move |local: LocalRoot| local.publish(&staged, &path, copies);
+            return self.on_disk(local, &doing, publish).await;
         }
         let staged = staged.to_path_buf();
         let bytes = blocking(move || {
@@ -363,13 +400,23 @@ impl Store {
         self.create(path, bytes.into()).await
     }
 
+    /// Makes a file or folder and its name durable, where somebody else may have left it half way.
+    pub async fn make_durable(&self, path: &str) -> Result<()> {
+        let Some(local) = &self.local else { return Ok(()) };
+        let doing = format!("sync {}/{path}", self.url);
+        let path = path.to_string();
+        let work = self.on_disk(local, &doing, move |local| local.make_durable(&path));
+        limited(&doing, work).await
+    }
+
     /// Sets a file's time to now, where a file's time can be set; returns the one that it had.
     /// Errors: [`Error::NotFound`].
     pub async fn touch(&self, path: &str) -> Result<Option<SystemTime>> {
         let Some(local) = &self.local else { return Ok(None) };
         let doing = format!("touch {}/{path}", self.url);
-        let (local, path) = (local.clone(), path.to_string());
-        limited(&doing, blocking(move || local.touch(&path))).await.map(Some)
+        let path = path.to_string();
+        let work = self.on_disk(local, &doing, move |local| local.touch(&path));
+        limited(&doing, work).await.map(Some)
     }
 
     /// Gives a whole local folder a name in the store if nothing but an empty folder has it.
@@ -381,22 +428,39 @@ impl Store {
                 self.url
             )));
         };
-        let (local, staged, path) = (local.clone(), staged.to_path_buf(), path.to_string());
-        blocking(move || local.publish_directory(&staged, &path)).await
+        let (staged, path) = (staged.to_path_buf(), path.to_string());
+        let rename = move |local: LocalRoot| local.publish_directory(&staged, &path);
+        self.on_disk(local, "rename a folder into place", rename).await
     }
 
     /// Makes an empty folder, where the store is one that has them.
     pub async fn make_directory(&self, path: &str) -> Result<()> {
         let Some(local) = &self.local else { return Ok(()) };
-        let (local, path) = (local.clone(), path.to_string());
-        blocking(move || local.make_directory(&path)).await
+        let path = path.to_string();
+        self.on_disk(local, "make a folder", move |local| local.make_directory(&path)).await
     }
 
     /// Removes an empty folder, where the store is one that has them.
     pub async fn remove_directory(&self, path: &str) -> Result<()> {
         let Some(local) = &self.local else { return Ok(()) };
-        let (local, path) = (local.clone(), path.to_string());
-        blocking(move || local.remove_directory(&path)).await
+        let path = path.to_string();
+        self.on_disk(local, "remove a folder", move |local| local.remove_directory(&path)).await
+    }
+
+    /// Makes a call on the local disk, away from the runtime's own threads.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        local: &LocalRoot,
+        _doing: &str,
+        work: impl FnOnce(LocalRoot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let local = local.clone();
+        let work = blocking(move || work(local));
+        #[cfg(test)]
+        if let Some(faults) = &self.faults {
+            return faults.around(_doing, work).await;
+        }
+        work.await
     }
 
     fn object_path(&self, path: &str) -> Result<ObjectPath> {
@@ -424,49 +488,9 @@ impl fmt::Debug for Store {
 
 /// Joins two relative paths; either may be empty.
 pub fn join(parent: &str, child: &str) -> String {
-    match (parent, child) {
-        ("", child) => child.to_string(),
-        (parent, "") => parent.to_string(),
-        (parent, child) => format!("{parent}/{child}"),
-    }
-}
-
-/// Runs a local system call away from the runtime's own threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::Damaged(format!("BUG: a store call panicked: {error}"))),
-    }
-}
-
-async fn limited<T>(doing: &str, call: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(Duration::from_secs(CALL_SECONDS_MAX), call).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::TimedOut(format!("{doing}: no answer in {CALL_SECONDS_MAX} s"))),
-    }
-}
-
-/// Tells a failure of `object_store` by what the caller can do.
-fn translate(doing: &str, error: object_store::Error) -> Error {
-    match &error {
-        object_store::Error::NotFound { .. } => Error::NotFound(format!("{doing}: not found")),
-        object_store::Error::AlreadyExists { .. } => {
-            Error::Exists(format!("{doing}: exists already"))
-        }
-        object_store::Error::InvalidPath { .. } => Error::Refused(format!("{doing}: {error}")),
-        _ => {
-            // A full disk or a read-only one is told by the system's own error, deep inside.
-            let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-            while let Some(cause) = source {
-                if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-                    return Error::from_io(doing, io);
-                }
-                source = cause.source();
-            }
-            Error::Unreachable(format!("{doing}: {error}"))
-        }
+    match parent.is_empty() || child.is_empty() {
+        true => format!("{parent}{child}"),
+        false => format!("{parent}/{child}"),
     }
 }
 

@@ -117,3 +117,23 @@ fn refuses_what_is_no_folder_by_name() {
         assert!(error.contains(bad), "{error}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_cut_short_is_no_shorter_file() {
+    use super::fault::{Call, Fault, FaultStore, Mode};
+    let objects = FaultStore::default();
+    objects.store().create("f", Bytes::from_static(b"0123456789")).await.unwrap();
+    for at in 0..3 {
+        let fault = Fault { call: Call::Get, at: 0, mode: Mode::ShortRead, for_good: false };
+        let store = objects.fork(Some(fault)).store();
+        let read = async || match at {
+            0 => store.read("f").await,
+            1 => store.read_range("f", 2..8).await,
+            _ => store.read_up_to("f", 2..80).await,
+        };
+        let cut = read().await;
+        assert!(matches!(cut, Err(Error::Unreachable(_))), "{at}: {cut:?}");
+        let whole: [&[u8]; 3] = [b"0123456789", b"234567", b"23456789"];
+        assert_eq!(read().await.unwrap(), whole[at], "{at}");
+    }
+}

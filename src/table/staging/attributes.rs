@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, Uid};
 
-use super::activity::{Change, Handle};
+use super::activity::{Changing, Handle};
 use super::directory::Staging;
 use super::disk::{failed, magic_path};
 use super::lookup::stat_file;
@@ -45,8 +45,13 @@ impl Staging {
     /// Sets what is asked for, in an order in which no step undoes another: a change of owner
     /// drops set-id bits, and a change of size sets the time.
     pub fn set_attributes(self: &Arc<Self>, id: u64, set: SetAttributes) -> Result<Stat> {
-        let _change = self.activity.change(Change::Alters)?;
+        let change = self.activity.change()?;
+        change.alters(id)?;
         let way = match self.activity.handle(id) {
+            // What a commit took may be the table's own file, and an open handle can still name it.
+            Some(handle) if handle.inode.is_let_go() => {
+                return Err(Error::NotFound("a committed file can't be changed".into()));
+            }
             Some(handle) => Way::Open(handle),
             None => {
                 let _names = self.names_shared();
@@ -60,12 +65,12 @@ impl Staging {
         }
         if let Some(mode) = set.mode {
             if mode & OWNER_READS == 0 && !self.is_root {
-                self.own_bytes(id, &way)?;
+                self.own_bytes(id, &way, &change)?;
             }
             change_mode(&way, mode)?;
         }
         if let Some(size) = set.size {
-            self.set_size(id, &way, size)?;
+            self.set_size(id, &way, size, &change)?;
         }
         if set.atime.is_some() || set.mtime.is_some() {
             let times = Timestamps {
@@ -80,21 +85,27 @@ impl Staging {
 
     /// Makes a reference a file of its own, for one that its owner can't read can't be told from
     /// other files: its attribute can't be read either.
-    fn own_bytes(self: &Arc<Self>, id: u64, way: &Way) -> Result<()> {
+    fn own_bytes(self: &Arc<Self>, id: u64, way: &Way, change: &Changing<'_>) -> Result<()> {
         let stat = stat_file(way)?;
         if stat.kind != StagedKind::File || reference::read(way)?.is_none() {
             return Ok(());
         }
         change_mode(way, stat.mode | OWNER_READS | OWNER_WRITES)?;
         let open = OpenFor { write: true, ..OpenFor::default() };
-        let file = self.open_changing(id, open)?;
+        let file = self.open_changing(id, open, change)?;
         file.flush()?;
         file.materialize()
     }
 
     /// Sets the size through a handle that may write, for `ftruncate` needs no permission any
     /// more; else, as `truncate(2)` does, by opening the file.
-    fn set_size(self: &Arc<Self>, id: u64, way: &Way, size: u64) -> Result<()> {
+    fn set_size(
+        self: &Arc<Self>,
+        id: u64,
+        way: &Way,
+        size: u64,
+        change: &Changing<'_>,
+    ) -> Result<()> {
         if stat_file(way)?.kind != StagedKind::File {
             return Err(Error::IsDirectory("truncate: it is a directory".into()));
         }
@@ -102,7 +113,7 @@ impl Staging {
             return self.truncate(&handle, size);
         }
         let open = OpenFor { write: true, ..OpenFor::default() };
-        let file = self.open_changing(id, open)?;
+        let file = self.open_changing(id, open, change)?;
         // Nobody will close this handle but us: the change that we are in keeps commits away.
         file.flush()?;
         self.truncate(file.handle(), size)
@@ -114,6 +125,7 @@ impl Staging {
         self.activity.touch();
         if size == 0 {
             self.activity.forgive(handle.inode.id);
+            handle.clear_mark()?;
         }
         Ok(())
     }

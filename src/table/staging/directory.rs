@@ -5,6 +5,7 @@
 //! ```text
 //! lock     flocked by the daemon that serves the directory
 //! files/   what users see
+//! sealed/  what a commit works on, while one does: see `linked`
 //! attempt  options  properties  result     see `journal`
 //! new-N    a reference that has no name yet; left by a crash, it is removed
 //! ```
@@ -19,21 +20,24 @@
 //!
 //! All are held across local system calls only.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Statx};
 
 use super::Space;
-use super::activity::{Activity, Change};
+use super::activity::{Activity, Frozen, Phase};
 use super::disk::{FOLDER_TO_READ, failed, open_beneath, stat_open};
-use super::journal::Journal;
+use super::journal::{Attempt, Journal};
+use super::linked;
 use super::manifest;
+use super::mark;
 use super::name::StagingName;
 use super::stat::id_of;
-use super::tree::Tree;
+use super::tree::{Link, Tree};
 use crate::error::Result;
 
 /// The tree that users see, within the directory's folder.
@@ -81,7 +85,20 @@ impl Staging {
         let root = open_again(FILES)?;
         let journal = Journal::open(open_again("")?)?;
         let root_id = id_of(&stat_open(&root).map_err(failed("stat", name.as_str()))?);
-        let unsettled = journal.has_attempt()?;
+        let frozen = |attempt: Attempt| linked::frozen(&root, &attempt.files);
+        let unsettled = match journal.attempt().and_then(|found| found.map(frozen).transpose()) {
+            Ok(unsettled) => unsettled,
+            Err(error) => {
+                tracing::warn!(%name, "no staged file can be changed until a sync: {error}");
+                Some(Frozen { everything: true, ..Frozen::default() })
+            }
+        };
+        if unsettled.is_none()
+            && let Err(error) = linked::remove_tree(&folder, OsStr::new(linked::SEALED))
+        {
+            tracing::warn!(%name, "links of an earlier commit stay: {error}");
+        }
+        let failures = mark::left_behind(&root)?;
         Ok(Arc::new(Staging {
             name,
             root_path: path.join(FILES),
@@ -92,7 +109,7 @@ impl Staging {
             _lock: lock,
             names: RwLock::new(()),
             tree: Mutex::new(Tree::new(root_id)),
-            activity: Activity::new(unsettled),
+            activity: Activity::new(unsettled, failures),
             journal,
             is_root: rustix::process::geteuid().is_root(),
             new_count: AtomicU64::new(0),
@@ -121,7 +138,6 @@ impl Staging {
 
     /// Replaces the options, durably; the caller has checked them.
     pub fn set_options(&self, text: &str) -> Result<()> {
-        let _change = self.activity.change(Change::Control)?;
         self.journal.set_options(text)
     }
 
@@ -132,7 +148,6 @@ impl Staging {
 
     /// Replaces the properties, durably; the caller has checked them.
     pub fn set_properties(&self, text: &str) -> Result<()> {
-        let _change = self.activity.change(Change::Control)?;
         self.journal.set_properties(text)
     }
 
@@ -144,10 +159,9 @@ impl Staging {
     /// `key=value` lines: what is staged, and what is in the way of a commit.
     pub fn status_text(&self) -> String {
         let now = self.activity.census();
-        let state = match (now.sealed, now.unsettled) {
-            (true, _) => "committing",
-            (false, true) => "unsettled",
-            (false, false) => "open",
+        let state = match now.phase {
+            Phase::Open if now.unsettled => "unsettled",
+            phase => phase.word(),
         };
         let totals = self.totals();
         let mut text = format!("state={state}\n");
@@ -182,7 +196,7 @@ impl Staging {
     }
 
     /// Counts what is staged; the tree is walked only after a change.
-    fn totals(&self) -> Result<manifest::Totals> {
+    pub(super) fn totals(&self) -> Result<manifest::Totals> {
         let edition = self.activity.edition();
         let mut kept = self.census.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, totals)) = &*kept
@@ -193,6 +207,15 @@ impl Staging {
         let totals = manifest::totals(self)?;
         *kept = Some((edition, totals.clone()));
         Ok(totals)
+    }
+
+    /// Notes that a name was taken away for a commit: the file may be the table's own now. For a
+    /// caller that holds `names`.
+    pub(super) fn let_go(&self, folder: &OwnedFd, name: &OsStr, was: &Statx) -> Result<()> {
+        let parent = id_of(&stat_open(folder).map_err(failed("stat", name))?);
+        self.tree().lose(id_of(was), &Link::new(parent, name));
+        self.activity.let_go(id_of(was));
+        Ok(())
     }
 
     /// A name in the folder for a file that isn't in the tree yet.

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// The way to a folder on which `*at` calls are made; needs no permission to read it.
 pub(super) const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
+/// The way to whatever is there.
+pub(super) const FOLDER_OR_FILE: OFlags = OFlags::PATH;
 /// A folder that is listed or synced.
 pub(super) const FOLDER_TO_READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY);
 

@@ -304,8 +304,7 @@ fn a_subdirectory_is_synced_with_all_that_is_below() {
     put(&staging, "d/f", b"x");
     staging.sync_directory(directory).unwrap();
     let file = staging.open(id(&staging, "d/f"), WRITE).unwrap();
-    file.sync(false).unwrap();
-    file.sync(true).unwrap();
+    file.sync().unwrap();
 }
 
 #[test]
@@ -348,4 +347,37 @@ fn options_and_status_tell_what_is_staged() {
     assert!(matches!(staging.set_properties(&"x".repeat(70_000)), Err(Error::Refused(_))));
     assert_eq!(staging.properties_text(), "team=a\n");
     assert!(!fs::exists(lake.spool().join("load/options.next")).unwrap());
+}
+
+#[test]
+fn a_failed_write_of_mapped_pages_is_told_at_the_next_close_once() {
+    let lake = Lake::new();
+    let staging = lake.begin("load");
+    let (stat, file) = staging.create(staging.root_id(), name("f"), 0o644, me(), NEW).unwrap();
+    file.tell_at_close(&Error::NoSpace("write f: no space left".into()));
+    // By whichever descriptor is closed first.
+    let other = staging.open(stat.id, READ).unwrap();
+    assert!(matches!(other.flush(), Err(Error::NoSpace(_))));
+    file.flush().unwrap();
+    file.tell_at_close(&Error::NoSpace("write f: no space left".into()));
+    staging.unlink(staging.root_id(), name("f")).unwrap();
+    file.flush().unwrap();
+    file.tell_at_close(&Error::NoSpace("write f: no space left".into()));
+    file.flush().unwrap();
+}
+
+#[tokio::test]
+async fn what_could_not_be_made_durable_is_not_tried_again() {
+    let lake = Lake::new();
+    let staging = lake.begin("load");
+    put(&staging, "f", b"x");
+    let sealed = staging.seal().await.unwrap();
+    sealed.make_durable(&sealed.root().join("f")).unwrap();
+    drop(sealed);
+    let sealed = staging.seal().await.unwrap();
+    // Nothing here can be synced; the system says so each time, a disk only once.
+    assert!(sealed.make_durable(std::path::Path::new("/proc/version")).is_err());
+    drop(sealed);
+    let error = staging.seal().await.unwrap_err();
+    assert!(error.to_string().contains("is not whole"), "{error}");
 }

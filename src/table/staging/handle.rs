@@ -11,7 +11,8 @@ use rustix::io::Errno;
 
 use super::activity::Handle;
 use super::directory::Staging;
-use super::disk::{failed, stat_open};
+use super::disk::{failed, is_unsupported, stat_open};
+use super::mark;
 use super::reference::{self, Reference};
 use super::{OpenFor, Stat};
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    /// Registers an open descriptor; it ends with this value.
+    /// Registers an open descriptor; it ends with this value. For a caller that may hold `names`.
     pub(super) fn new(
         staging: &Arc<Staging>,
         id: u64,
@@ -40,11 +41,17 @@ impl StagedFile {
         open: OpenFor,
     ) -> Result<StagedFile> {
         let handle = staging.activity.opened(id, file, open)?;
-        let file = StagedFile { staging: staging.clone(), handle };
-        if open.read && !open.truncate {
-            file.handle.inode.prepare_read(&file.staging.table_folder)?;
+        Ok(StagedFile { staging: staging.clone(), handle })
+    }
+
+    /// Finds out whether what it is opened for can be read.
+    pub(super) fn prepare(&self) -> Result<()> {
+        match self.handle.open {
+            OpenFor { read: true, truncate: false, .. } => {
+                self.handle.inode.prepare_read(self.table_folder())
+            }
+            _ => Ok(()),
         }
-        Ok(file)
     }
 
     /// The file's inode number.
@@ -104,26 +111,58 @@ impl StagedFile {
         Ok(())
     }
 
+    /// Keeps the error of a write of mapped pages for `flush`: the kernel passes it on to whoever
+    /// syncs the file, and to nobody else.
+    pub fn tell_at_close(&self, error: &Error) {
+        self.staging.activity.tell_at_close(&self.handle, error);
+    }
+
     /// Takes note of a `close`. The descriptor may live on in other processes.
     pub fn flush(&self) -> Result<()> {
         self.handle.flushed.store(true, Ordering::Release);
+        let unmarked = self.unmark();
         self.staging.activity.quieter.notify_waiters();
+        self.remembered(unmarked)?;
+        self.staging.activity.take_untold(self.id()).map_or(Ok(()), Err)
+    }
+
+    /// Takes note that the kernel is done with the open file. Pages of a mapping are written after
+    /// the `close` that was the last one. Not for `drop`: ours may come while a tool is at work.
+    pub fn release(&self) {
+        if let Err(error) = self.remembered(self.unmark()) {
+            tracing::warn!("release a staged file: {error}");
+        }
+    }
+
+    /// Takes the mark away, if nobody else is writing and nothing failed.
+    fn unmark(&self) -> Result<()> {
+        let mut marked = self.handle.inode.marked();
+        if *marked && self.staging.activity.is_whole_beside(&self.handle) {
+            mark::clear(&self.handle.file)?;
+            *marked = false;
+        }
         Ok(())
     }
 
-    /// Makes the content durable, or all of the file. A failure is remembered.
-    pub fn sync(&self, data_only: bool) -> Result<()> {
+    /// Makes the file durable. A failure is remembered.
+    ///
+    /// Never its data alone, as `fdatasync(2)` does: by an attribute that came back with the next
+    /// start of the machine the bytes would be a reference's again, or half written.
+    pub fn sync(&self) -> Result<()> {
+        // What its user called durable is a file to go on with: the mark goes first.
+        self.remembered(self.unmark())?;
         let file = &self.handle.file;
-        let synced = match data_only {
-            true => rustix::fs::fdatasync(file),
-            false => rustix::fs::fsync(file),
-        };
-        self.remembered(synced.map_err(|error| self.failed("sync", error)))
+        self.remembered(rustix::fs::fsync(file).map_err(|error| {
+            mark::set_lost(file);
+            self.failed("sync", error)
+        }))
     }
 
     /// Does what `fallocate(2)` does with that mode.
     pub fn allocate(&self, offset: u64, length: u64, mode: i32) -> Result<()> {
         let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+        // Some tools begin with it, and the file then has its size before its bytes.
+        self.handle.mark()?;
         self.changing(|| {
             let _owned = self.handle.inode.own(&self.handle.file, self.table_folder())?;
             rustix::fs::fallocate(&self.handle.file, flags, offset, length)
@@ -181,6 +220,10 @@ impl StagedFile {
         length: u64,
     ) -> Result<u64> {
         let from = &source.handle;
+        if source.stat()?.size <= offset_in || length == 0 {
+            // Copying nothing changes nothing, times neither.
+            return Ok(0);
+        }
         self.writing(|| match from.inode.source(&from.file, self.table_folder())? {
             None => self.copy_in(&from.file, offset_in, offset_out, length),
             Some((data, size)) => {
@@ -224,7 +267,7 @@ impl StagedFile {
     /// after: a commit that begins while it runs must not take the file for a finished one.
     fn writing<T>(&self, change: impl FnOnce() -> Result<T>) -> Result<T> {
         self.handle.flushed.store(false, Ordering::Release);
-        self.remembered(self.changing(change))
+        self.remembered(self.handle.mark().and_then(|()| self.changing(change)))
     }
 
     fn remembered<T>(&self, result: Result<T>) -> Result<T> {
@@ -270,11 +313,26 @@ impl Drop for StagedFile {
 /// Whether the caller lost bytes with the error, rather than being told to write another way.
 fn loses_bytes(error: &Error) -> bool {
     match error {
-        Error::System { code, .. } => [Errno::IO, Errno::FBIG, Errno::STALE, Errno::NODEV]
-            .iter()
-            .any(|lost| lost.raw_os_error() == *code),
-        Error::NoSpace(_) | Error::Quota(_) | Error::Damaged(_) => true,
-        Error::TimedOut(_) | Error::ReadOnly(_) => true,
-        _ => false,
+        Error::System { code, .. } => !is_unsupported(Errno::from_raw_os_error(*code)),
+        Error::Unsupported(_) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_loses_bytes_but_those_on_which_tools_write_another_way() {
+        let system =
+            |errno: Errno| Error::System { message: "".into(), code: errno.raw_os_error() };
+        for errno in [Errno::IO, Errno::NOMEM, Errno::MFILE, Errno::PERM, Errno::FBIG] {
+            assert!(loses_bytes(&system(errno)), "{errno}");
+        }
+        assert!(loses_bytes(&Error::NoSpace("".into())));
+        for errno in [Errno::XDEV, Errno::OPNOTSUPP, Errno::INVAL] {
+            assert!(!loses_bytes(&system(errno)), "{errno}");
+        }
     }
 }

@@ -16,8 +16,10 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
-    Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    TryLockError,
 };
 
 use rustix::buffer::spare_capacity;
@@ -32,6 +34,11 @@ use crate::error::{Error, Result};
 pub(super) struct Inode {
     pub id: u64,
     content: RwLock<Bytes>,
+    /// Whether the file is marked as being written. Locked before the `Activity`, never together
+    /// with the content.
+    marked: Mutex<bool>,
+    /// Whether a commit took the file: it may be the table's own.
+    let_go: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -59,7 +66,20 @@ impl Inode {
             None => Bytes::Own,
             Some(to) => Bytes::Reference { to, source: OnceLock::new() },
         };
-        Ok(Inode { id, content: RwLock::new(content) })
+        let (marked, let_go) = (Mutex::new(false), AtomicBool::new(false));
+        Ok(Inode { id, content: RwLock::new(content), marked, let_go })
+    }
+
+    pub(super) fn marked(&self) -> MutexGuard<'_, bool> {
+        self.marked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn let_go(&self) {
+        self.let_go.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_let_go(&self) -> bool {
+        self.let_go.load(Ordering::Acquire)
     }
 
     /// Whether the bytes are the file's own. Never waits: what changes just now isn't yet.

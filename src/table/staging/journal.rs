@@ -71,7 +71,12 @@ impl Journal {
 
     /// Errors: [`Error::Refused`] for more than 64 KiB.
     pub(super) fn set_options(&self, text: &str) -> Result<()> {
-        self.replace(&self.options, OPTIONS, text)
+        self.replace(&self.options, OPTIONS, None, text)
+    }
+
+    /// As `set_options`, where they still are what they were.
+    pub(super) fn change_options(&self, was: &str, text: &str) -> Result<()> {
+        self.replace(&self.options, OPTIONS, Some(was), text)
     }
 
     pub(super) fn properties(&self) -> String {
@@ -80,7 +85,12 @@ impl Journal {
 
     /// Errors: [`Error::Refused`] for more than 64 KiB.
     pub(super) fn set_properties(&self, text: &str) -> Result<()> {
-        self.replace(&self.properties, PROPERTIES, text)
+        self.replace(&self.properties, PROPERTIES, None, text)
+    }
+
+    /// As `set_properties`, where they still are what they were.
+    pub(super) fn change_properties(&self, was: &str, text: &str) -> Result<()> {
+        self.replace(&self.properties, PROPERTIES, Some(was), text)
     }
 
     pub(super) fn result(&self) -> String {
@@ -113,19 +123,34 @@ impl Journal {
     }
 
     pub(super) fn clear_attempt(&self) -> Result<()> {
+        #[cfg(test)]
+        fault::step(&self.folder, ATTEMPT, fault::Step::Before)?;
         match rustix::fs::unlinkat(&self.folder, ATTEMPT, AtFlags::empty()) {
-            Ok(()) => sync_folder(&self.folder, ATTEMPT),
+            Ok(()) => {
+                #[cfg(test)]
+                fault::step(&self.folder, ATTEMPT, fault::Step::After)?;
+                sync_folder(&self.folder, ATTEMPT)
+            }
             Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(failed("clear journal", ATTEMPT)(error)),
         }
     }
 
     /// The lock is held while the file is written, so that two writers can't cross.
-    fn replace(&self, kept: &Mutex<String>, name: &str, text: &str) -> Result<()> {
+    fn replace(
+        &self,
+        kept: &Mutex<String>,
+        name: &str,
+        was: Option<&str>,
+        text: &str,
+    ) -> Result<()> {
         if text.len() > LINES_BYTES_MAX {
             return Err(Error::Refused(format!("{name} are longer than 64 KiB")));
         }
         let mut kept = locked(kept);
+        if was.is_some_and(|was| *kept != was || was == text) {
+            return Ok(());
+        }
         write(&self.folder, name, text)?;
         *kept = text.to_string();
         Ok(())
@@ -148,6 +173,8 @@ fn read(folder: impl AsFd, name: &str) -> Result<Option<String>> {
 /// Writes under another name, syncs, renames, syncs the folder: a crash leaves the old or the new.
 fn write(folder: impl AsFd, name: &str, text: &str) -> Result<()> {
     let next = format!("{name}{NEXT}");
+    #[cfg(test)]
+    fault::step(&folder, name, fault::Step::Before)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
     let mode = Mode::RUSR | Mode::WUSR;
     let file = open_beneath(&folder, Path::new(&next), flags, mode)
@@ -156,6 +183,13 @@ fn write(folder: impl AsFd, name: &str, text: &str) -> Result<()> {
     std::io::Write::write_all(&mut file, text.as_bytes())
         .map_err(failed("write journal", &next))?;
     file.sync_all().map_err(failed("sync journal", &next))?;
+    #[cfg(test)]
+    fault::step(&folder, name, fault::Step::Middle)?;
     rustix::fs::renameat(&folder, &next, &folder, name).map_err(failed("replace journal", name))?;
+    #[cfg(test)]
+    fault::step(&folder, name, fault::Step::After)?;
     sync_folder(&folder, name)
 }
+
+#[cfg(test)]
+pub mod fault;

@@ -9,7 +9,10 @@ use rustix::fs::{Dir, Mode, OFlags, Statx};
 use rustix::io::Errno;
 
 use super::directory::Staging;
-use super::disk::{FOLDER, FOLDER_TO_READ, component, failed, open_beneath, stat_name, stat_open};
+use super::disk::{
+    FOLDER, FOLDER_TO_READ, component, failed, open_beneath, stat_name, stat_open, sync_folder,
+};
+use super::mark;
 use super::reference;
 use super::stat::id_of;
 use super::tree::Link;
@@ -64,7 +67,43 @@ impl Staging {
 
     /// Makes a directory's names durable, and the content of all files below it.
     pub fn sync_directory(&self, directory: u64) -> Result<()> {
-        sync_below(&self.open_to_read(directory)?, 0)
+        self.sync_below(&self.open_to_read(directory)?, 0)
+    }
+
+    fn sync_below(&self, folder: &OwnedFd, depth: usize) -> Result<()> {
+        for name in names_in(folder)? {
+            let path = Path::new(&name);
+            let statx = match stat_name(folder, &name) {
+                Ok(statx) => statx,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(failed("sync", path)(error)),
+            };
+            match Stat::of(&statx).map(|stat| stat.kind) {
+                Some(StagedKind::Directory) if depth == DEPTH_MAX => return Err(too_deep(path)),
+                Some(StagedKind::Directory) => {
+                    if let Some(below) = open_if_there(folder, path, FOLDER_TO_READ)? {
+                        self.sync_below(&below, depth + 1)?;
+                    }
+                }
+                Some(StagedKind::File) => {
+                    if let Some(file) = open_if_there(folder, path, OFlags::RDONLY)? {
+                        self.sync_whole(file, path)?;
+                    }
+                }
+                None => {}
+            }
+        }
+        sync_folder(folder, "staged directory")
+    }
+
+    /// Makes a file's bytes durable. A failure is remembered, over our end too.
+    pub(super) fn sync_whole(&self, file: impl AsFd, path: &Path) -> Result<()> {
+        let Err(errno) = rustix::fs::fsync(&file) else { return Ok(()) };
+        let error = failed("make durable", path)(errno);
+        let statx = stat_open(&file).map_err(failed("stat", path))?;
+        self.activity.lost(id_of(&statx), &error);
+        mark::set_lost(file);
+        Err(error)
     }
 
     fn open_to_read(&self, directory: u64) -> Result<OwnedFd> {
@@ -183,7 +222,7 @@ pub(super) fn names_in(folder: &OwnedFd) -> Result<Vec<OsString>> {
 }
 
 /// Opens a path of any length: the system takes at most 4095 bytes at once.
-fn open_deep(root: &OwnedFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_deep(root: &OwnedFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     const PATH_BYTES_MAX: usize = 3800;
     if path.as_os_str().len() <= PATH_BYTES_MAX {
         return open_beneath(root, path, flags, Mode::empty());
@@ -209,25 +248,8 @@ fn open_if_there(folder: &OwnedFd, path: &Path, flags: OFlags) -> Result<Option<
     }
 }
 
-fn sync_below(folder: &OwnedFd, depth: usize) -> Result<()> {
-    for name in names_in(folder)? {
-        let Ok(statx) = stat_name(folder, &name) else { continue };
-        let path = Path::new(&name);
-        match Stat::of(&statx).map(|stat| stat.kind) {
-            Some(StagedKind::Directory) if depth < DEPTH_MAX => {
-                if let Some(below) = open_if_there(folder, path, FOLDER_TO_READ)? {
-                    sync_below(&below, depth + 1)?;
-                }
-            }
-            Some(StagedKind::File) => {
-                if let Some(file) = open_if_there(folder, path, OFlags::RDONLY)? {
-                    rustix::fs::fsync(file).map_err(failed("sync", path))?;
-                }
-            }
-            Some(StagedKind::Directory) | None => {}
-        }
-    }
-    rustix::fs::fsync(folder).map_err(failed("sync", "staged directory"))
+pub(super) fn too_deep(path: &Path) -> Error {
+    Error::Refused(format!("{path:?} is deeper than {DEPTH_MAX} directories"))
 }
 
 /// For what nobody can have made through us.

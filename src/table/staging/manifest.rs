@@ -1,16 +1,18 @@
 //! What a staging directory holds, as a commit sees it; and taking that away afterwards.
 
-use std::ffi::{OsStr, OsString};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, fchmod};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::directory::Staging;
-use super::disk::{FOLDER_TO_READ, failed, open_beneath, stat_name, stat_open};
-use super::lookup::{DEPTH_MAX, names_in};
+use super::disk::{FOLDER_TO_READ, failed, open_beneath, stat_name, stat_open, sync_folder};
+use super::lookup::{DEPTH_MAX, names_in, open_deep, too_deep};
 use super::reference::{self, Reference};
 use super::stat::{id_of, milliseconds, nanoseconds};
 use super::{StagedKind, Stat};
@@ -40,7 +42,7 @@ pub enum Content {
 }
 
 /// One state of one file: any write, or another file under that name, makes it another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StagedIdentity {
     /// Relative to the staging directory.
     pub path: String,
@@ -51,7 +53,7 @@ pub struct StagedIdentity {
 }
 
 impl StagedIdentity {
-    fn of(path: String, statx: &Statx) -> StagedIdentity {
+    pub(super) fn of(path: String, statx: &Statx) -> StagedIdentity {
         StagedIdentity {
             path,
             dev: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
@@ -60,6 +62,14 @@ impl StagedIdentity {
             mtime_ns: nanoseconds(statx.stx_mtime),
         }
     }
+}
+
+/// A tree of staged files on disk: what users see, or what was linked aside.
+#[derive(Clone, Copy)]
+pub(super) struct Root<'a> {
+    pub folder: &'a OwnedFd,
+    /// Absolute.
+    pub path: &'a Path,
 }
 
 /// How much is staged.
@@ -84,26 +94,32 @@ pub(super) fn totals(staging: &Staging) -> Result<Totals> {
 /// references that can't stay ones. For a caller that holds the seal.
 ///
 /// Errors: [`Error::Refused`] for a name that isn't UTF-8, or directories too deep.
-pub(super) fn files(staging: &std::sync::Arc<Staging>, below: &Path) -> Result<Vec<StagedEntry>> {
-    list(staging, below, true)
+pub(super) fn files(
+    staging: &Arc<Staging>,
+    root: Root<'_>,
+    below: &Path,
+) -> Result<Vec<StagedEntry>> {
+    list(staging, root, below, true)
 }
 
 /// As `files`, and changes nothing: a reference that can't stay one is shown as the file that it is
 /// on disk. For a caller without the seal.
-pub(super) fn peek(staging: &std::sync::Arc<Staging>) -> Result<Vec<StagedEntry>> {
-    list(staging, Path::new(""), false)
+pub(super) fn peek(staging: &Arc<Staging>) -> Result<Vec<StagedEntry>> {
+    let root = Root { folder: &staging.root, path: &staging.root_path };
+    list(staging, root, Path::new(""), false)
 }
 
 fn list(
-    staging: &std::sync::Arc<Staging>,
+    staging: &Arc<Staging>,
+    root: Root<'_>,
     below: &Path,
     materializes: bool,
 ) -> Result<Vec<StagedEntry>> {
     let mut entries = Vec::new();
-    let folder = open_beneath(&staging.root, below, FOLDER_TO_READ, Mode::empty())
+    let folder = open_beneath(root.folder, below, FOLDER_TO_READ, Mode::empty())
         .map_err(failed("list", below))?;
     walk(&folder, below, 0, &mut |folder, path, statx| {
-        entries.push(entry(staging, folder, path, statx, materializes)?);
+        entries.push(entry(staging, (root, folder), path, statx, materializes)?);
         Ok(())
     })?;
     entries.sort_by(|one, other| one.path.cmp(&other.path));
@@ -111,8 +127,8 @@ fn list(
 }
 
 fn entry(
-    staging: &std::sync::Arc<Staging>,
-    folder: &OwnedFd,
+    staging: &Arc<Staging>,
+    (root, folder): (Root<'_>, &OwnedFd),
     path: &Path,
     statx: &Statx,
     materializes: bool,
@@ -121,7 +137,7 @@ fn entry(
         Error::Refused(format!("{path:?}: the name is not UTF-8; rename or remove the file"))
     })?;
     let name = path.file_name().unwrap_or_default();
-    let mut content = Content::Spooled(staging.root_path.join(path));
+    let mut content = Content::Spooled(root.path.join(path));
     let mut statx = *statx;
     if let Some(to) = reference_at(folder, name)? {
         if to.size == statx.stx_size && to.may_stand_at(path) {
@@ -154,7 +170,7 @@ fn walk(
     visit: &mut impl FnMut(&OwnedFd, &Path, &Statx) -> Result<()>,
 ) -> Result<()> {
     if depth > DEPTH_MAX {
-        return Err(Error::Refused(format!("{path:?} is deeper than {DEPTH_MAX} directories")));
+        return Err(too_deep(path));
     }
     for name in names_in(folder)? {
         let here = path.join(&name);
@@ -179,19 +195,38 @@ fn walk(
 }
 
 /// Removes the files that still are what the list says, then the directories that hold nothing,
-/// durably. What was done before is not an error, so it can be done again after a crash.
+/// durably; but directories stay where something was changed since `edition` of the tree, for who
+/// made that change may be about to use them. What was done before is not an error, so it can be
+/// done again after a crash.
 pub(super) fn remove<'a>(
     staging: &Staging,
     files: impl Iterator<Item = &'a StagedIdentity>,
+    edition: u64,
 ) -> Result<()> {
-    // Lookups may go on beside it: the seal keeps all other changes away, and what they learn of a
-    // name that goes is found out when it is used.
+    let mut changed = BTreeSet::new();
     for file in files {
         remove_file(staging, file)?;
+        changed.insert(Path::new(&file.path).parent().unwrap_or(Path::new("")));
     }
-    let pruned = prune(&staging.root, 0);
-    staging.tree().clear();
-    pruned
+    prune(staging, &staging.root, edition, 0)?;
+    let mut synced = BTreeSet::new();
+    for folder in changed {
+        // Where it went too, the one it was in lost its name.
+        for folder in folder.ancestors() {
+            if !synced.insert(folder) {
+                break;
+            }
+            match open_deep(&staging.root, folder, FOLDER_TO_READ) {
+                Ok(open) => {
+                    sync_folder(open, folder)?;
+                    break;
+                }
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => return Err(failed("open", folder)(errno)),
+            }
+        }
+    }
+    sync_folder(&staging.root, "staging directory")
 }
 
 fn remove_file(staging: &Staging, file: &StagedIdentity) -> Result<()> {
@@ -199,7 +234,9 @@ fn remove_file(staging: &Staging, file: &StagedIdentity) -> Result<()> {
     let (parent, Some(name)) = (path.parent().unwrap_or(Path::new("")), path.file_name()) else {
         return Err(Error::Damaged(format!("the journal names {path:?}, which is no file")));
     };
-    let folder = match open_beneath(&staging.root, parent, FOLDER_TO_READ, Mode::empty()) {
+    // Names stand still between the look and the removal: a user may be putting another file there.
+    let _names = staging.names_exclusive();
+    let folder = match open_deep(&staging.root, parent, FOLDER_TO_READ) {
         Ok(folder) => folder,
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
         Err(error) => return Err(failed("open", parent)(error)),
@@ -210,16 +247,17 @@ fn remove_file(staging: &Staging, file: &StagedIdentity) -> Result<()> {
         Err(error) => return Err(failed("stat", path)(error)),
     };
     if StagedIdentity::of(file.path.clone(), &statx) != *file {
-        tracing::warn!(path = %file.path, "a staged file changed after it was committed; it stays");
+        tracing::debug!(path = %file.path, "another file has a committed one's name now; it stays");
         return Ok(());
     }
     take_name(&folder, name, AtFlags::empty()).map_err(failed("remove", path))?;
+    staging.let_go(&folder, name, &statx)?;
     staging.activity.forgive(id_of(&statx));
     Ok(())
 }
 
 /// Removes a name, also from a directory that its owner made read-only.
-fn take_name(folder: &OwnedFd, name: &OsStr, flags: AtFlags) -> rustix::io::Result<()> {
+pub(super) fn take_name(folder: &OwnedFd, name: &OsStr, flags: AtFlags) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(folder, name, flags) {
         Err(Errno::ACCESS) => {
             let mode = Mode::from_raw_mode(u32::from(stat_open(folder)?.stx_mode));
@@ -230,22 +268,26 @@ fn take_name(folder: &OwnedFd, name: &OsStr, flags: AtFlags) -> rustix::io::Resu
     }
 }
 
-/// Removes the directories below a folder that hold no file, and syncs those that stay.
-fn prune(folder: &OwnedFd, depth: usize) -> Result<()> {
-    let names: Vec<OsString> = names_in(folder)?;
-    for name in &names {
-        let path = Path::new(name);
-        let below = match open_beneath(folder, path, FOLDER_TO_READ, Mode::empty()) {
-            Ok(below) => below,
-            Err(_) => continue,
+/// Removes the directories below a folder that hold no file.
+fn prune(staging: &Staging, folder: &OwnedFd, edition: u64, depth: usize) -> Result<()> {
+    for name in names_in(folder)? {
+        let path = Path::new(&name);
+        let Ok(below) = open_beneath(folder, path, FOLDER_TO_READ, Mode::empty()) else {
+            continue;
         };
         if depth < DEPTH_MAX {
-            prune(&below, depth + 1)?;
+            prune(staging, &below, edition, depth + 1)?;
         }
-        match take_name(folder, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
+        let _names = staging.names_exclusive();
+        if staging.activity.is_changed_since(edition) {
+            return Ok(());
+        }
+        let Ok(statx) = stat_name(folder, &name) else { continue };
+        match take_name(folder, &name, AtFlags::REMOVEDIR) {
+            Ok(()) => staging.let_go(folder, &name, &statx)?,
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => {}
             Err(error) => return Err(failed("remove directory", name)(error)),
         }
     }
-    rustix::fs::fsync(folder).map_err(failed("sync", "staged directory"))
+    Ok(())
 }

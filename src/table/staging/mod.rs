@@ -13,13 +13,15 @@
 //! tree       inode numbers and the names that lead to them
 //! lookup     stat, list        operations  create, rename, unlink …     attributes  chmod …
 //! handle     an open file      inode       its bytes, its own or a reference's
-//! activity   who is at work: open writers, running changes, failures, the seal
-//! seal       what a commit sees            manifest  the list of files, and emptying it again
+//! activity   who is at work: open writers, running changes, failures; the state machine
+//! mark       on disk: a file that is being written
+//! seal       a commit's hold               linked    what it works on, beside what users see
+//! manifest   the list of files, and emptying the directory again
 //! journal    attempt, options, properties, result: small files, replaced whole and durable
 //! ```
 //!
-//! All calls are local system calls and block the calling thread; only [`Staging::seal`] waits
-//! for others, and it is async.
+//! All calls are local system calls and block the calling thread; only [`Held::seal`] and [`Turns`]
+//! wait for others, and they are async.
 
 mod activity;
 mod area;
@@ -29,8 +31,10 @@ mod disk;
 mod handle;
 mod inode;
 mod journal;
+mod linked;
 mod lookup;
 mod manifest;
+mod mark;
 mod name;
 mod operations;
 mod reference;
@@ -41,6 +45,8 @@ mod tree;
 
 #[cfg(test)]
 mod area_tests;
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]
@@ -58,10 +64,13 @@ pub use area::StagingArea;
 pub use directory::Staging;
 pub use handle::StagedFile;
 pub use journal::Attempt;
+#[cfg(test)]
+pub use journal::fault as journal_fault;
 pub use manifest::{Content, StagedEntry, StagedIdentity};
 pub use name::StagingName;
 pub use reference::Reference;
-pub use seal::Sealed;
+pub use seal::{Held, Sealed, Turns};
+pub use spool::SPOOL_DIRECTORY;
 pub use stat::{Space, StagedKind, Stat};
 
 /// Who asked the kernel for a new file or directory.

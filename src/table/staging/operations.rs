@@ -9,13 +9,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Statx, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Statx, Timespec, Timestamps, Uid};
 use rustix::fs::{UTIME_OMIT, fchmod, fchown};
 use rustix::io::Errno;
 
-use super::activity::Change;
+use super::activity::Changing;
 use super::directory::Staging;
-use super::disk::{FOLDER, FOLDER_TO_READ, component, failed, open_beneath, stat_name, stat_open};
+use super::disk::{
+    FOLDER, FOLDER_TO_READ, component, failed, magic_path, open_beneath, stat_name, stat_open,
+};
 use super::handle::StagedFile;
 use super::lookup::{is_same_file, stat_file};
 use super::reference::{self, Reference};
@@ -42,7 +44,7 @@ impl Staging {
         open: OpenFor,
     ) -> Result<(Stat, StagedFile)> {
         let name = self.new_component(parent, name)?;
-        let _change = self.activity.change(Change::Alters)?;
+        let change = self.activity.change()?;
         let names = self.names_exclusive();
         let folder = self.open_id(parent, FOLDER)?;
         let flags = access(open) | OFlags::CREATE | OFlags::EXCL;
@@ -57,7 +59,7 @@ impl Staging {
             Err(Errno::EXIST) if !open.exclusive => {
                 let stat = self.stat_in(parent, &folder, name)?;
                 drop(names);
-                let file = self.open_changing(stat.id, open)?;
+                let file = self.open_changing(stat.id, open, &change)?;
                 Ok((file.stat()?, file))
             }
             Err(error) => Err(failed("create", name)(error)),
@@ -66,25 +68,34 @@ impl Staging {
 
     /// Opens a file.
     pub fn open(self: &Arc<Self>, id: u64, open: OpenFor) -> Result<StagedFile> {
-        let changes = open.write || open.truncate;
-        let _change = match changes {
-            true => Some(self.activity.change(Change::Alters)?),
-            false => None,
-        };
-        self.open_changing(id, open)
+        match open.write || open.truncate {
+            true => self.open_changing(id, open, &self.activity.change()?),
+            false => self.open_found(id, open),
+        }
     }
 
-    /// As `open`, where the change has begun.
-    pub(super) fn open_changing(self: &Arc<Self>, id: u64, open: OpenFor) -> Result<StagedFile> {
+    /// As `open` for writing, where the change has begun.
+    pub(super) fn open_changing(
+        self: &Arc<Self>,
+        id: u64,
+        open: OpenFor,
+        change: &Changing<'_>,
+    ) -> Result<StagedFile> {
+        change.alters(id)?;
+        self.open_found(id, open)
+    }
+
+    fn open_found(self: &Arc<Self>, id: u64, open: OpenFor) -> Result<StagedFile> {
         let file = {
             let _names = self.names_shared();
             let way = self.open_id(id, OFlags::PATH)?;
             if stat_file(&way)?.kind != StagedKind::File {
                 return Err(Error::IsDirectory("open: it is a directory".into()));
             }
-            self.open_id(id, access(open))?
+            // Known while it has its name: a commit that takes that lets go of the open file too.
+            StagedFile::new(self, id, self.open_id(id, access(open))?, open)?
         };
-        let file = StagedFile::new(self, id, file, open)?;
+        file.prepare()?;
         if open.truncate {
             self.truncate(file.handle(), 0)?;
         }
@@ -99,7 +110,7 @@ impl Staging {
         owner: Owner,
     ) -> Result<Stat> {
         let name = self.new_component(parent, name)?;
-        let _change = self.activity.change(Change::Alters)?;
+        let _change = self.activity.change()?;
         let _names = self.names_exclusive();
         let folder = self.open_id(parent, FOLDER)?;
         let mode = Mode::from_raw_mode(mode & PERMISSIONS);
@@ -123,13 +134,13 @@ impl Staging {
 
     fn remove(&self, parent: u64, name: &OsStr, flags: AtFlags) -> Result<()> {
         let name = component(name)?;
-        let _change = self.activity.change(Change::Removes)?;
+        let _change = self.activity.change()?;
         let _names = self.names_exclusive();
         let folder = self.open_id(parent, FOLDER)?;
         let before = stat_name(&folder, name).map_err(failed("remove", name))?;
         rustix::fs::unlinkat(&folder, name, flags).map_err(failed("remove", name))?;
         self.tree().lose(id_of(&before), &Link::new(parent, name));
-        self.forgive_last(&before);
+        self.let_go_last(&before);
         Ok(())
     }
 
@@ -143,12 +154,16 @@ impl Staging {
     ) -> Result<()> {
         let name = component(name)?;
         let new_name = self.new_component(new_parent, new_name)?;
-        let _change = self.activity.change(Change::Alters)?;
+        let change = self.activity.change()?;
         let _names = self.names_exclusive();
         let from = self.open_id(parent, FOLDER)?;
         let to = self.open_id(new_parent, FOLDER)?;
         let moved = stat_name(&from, name).map_err(failed("rename", name))?;
         let replaced = stat_name(&to, new_name).ok();
+        change.moves(id_of(&moved))?;
+        if let (RenameMode::Exchange, Some(other)) = (mode, &replaced) {
+            change.moves(id_of(other))?;
+        }
         let flags = match mode {
             RenameMode::Replace => RenameFlags::empty(),
             RenameMode::NoReplace => RenameFlags::NOREPLACE,
@@ -168,7 +183,7 @@ impl Staging {
                 let other = replaced.as_ref().map(id_of);
                 self.tree().rename(id_of(&moved), other, &link, &new_link);
                 if let Some(replaced) = &replaced {
-                    self.forgive_last(replaced);
+                    self.let_go_last(replaced);
                 }
             }
         }
@@ -178,20 +193,13 @@ impl Staging {
     /// Makes a hard link inside the staging directory.
     pub fn link(&self, id: u64, new_parent: u64, new_name: &OsStr) -> Result<Stat> {
         let new_name = self.new_component(new_parent, new_name)?;
-        let _change = self.activity.change(Change::Alters)?;
+        let change = self.activity.change()?;
+        change.moves(id)?;
         let _names = self.names_exclusive();
-        // Opening it makes sure that the path is the number's.
-        drop(self.open_id(id, OFlags::PATH)?);
-        let path = self.tree().path(id).unwrap_or_default();
-        let from = match path.parent() {
-            Some(parent) => open_beneath(&self.root, parent, FOLDER, Mode::empty())
-                .map_err(failed("link", &path))?,
-            None => return Err(failed("link", &path)(Errno::PERM)),
-        };
-        let name = path.file_name().unwrap_or_default();
+        let file = self.open_id(id, OFlags::PATH)?;
         let to = self.open_id(new_parent, FOLDER)?;
-        rustix::fs::linkat(&from, name, &to, new_name, AtFlags::empty())
-            .map_err(failed("link", (name, new_name)))?;
+        rustix::fs::linkat(CWD, magic_path(&file), &to, new_name, AtFlags::SYMLINK_FOLLOW)
+            .map_err(failed("link", new_name))?;
         self.stat_in(new_parent, &to, new_name)
     }
 
@@ -209,7 +217,7 @@ impl Staging {
     ) -> Result<Stat> {
         let new_name = self.new_component(new_parent, new_name)?;
         reference.check_source(source)?;
-        let _change = self.activity.change(Change::Alters)?;
+        let _change = self.activity.change()?;
         let unnamed = self.new_name();
         let stat = self
             .make_unnamed(&unnamed, reference, source, new_parent, owner)
@@ -336,11 +344,19 @@ impl Staging {
         Ok(name)
     }
 
-    /// Forgets failed writes of a file that lost its last name.
-    fn forgive_last(&self, removed: &Statx) {
-        if removed.stx_nlink <= 1 {
-            self.activity.forgive(id_of(removed));
+    /// After a name was taken: forgets failed writes of a file that has none left here. Where it
+    /// has one elsewhere it is a commit's, or the table's, and who has it open can change it no
+    /// more. For a caller that holds `names`.
+    fn let_go_last(&self, removed: &Statx) {
+        let id = id_of(removed);
+        if removed.stx_nlink > 1 {
+            // Looking for another name takes long, and matters for few.
+            if !self.activity.knows(id) || !matches!(self.find(id), Ok(None)) {
+                return;
+            }
+            self.activity.let_go(id);
         }
+        self.activity.forgive(id);
     }
 }
 

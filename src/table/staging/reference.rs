@@ -133,7 +133,7 @@ pub(super) fn detach(file: impl AsFd) -> Result<()> {
 }
 
 /// Runs a call that asks for permissions which an open descriptor has and the mode denies.
-fn with_owner_access(
+pub(super) fn with_owner_access(
     file: impl AsFd,
     call: impl FnOnce() -> rustix::io::Result<()>,
 ) -> rustix::io::Result<()> {

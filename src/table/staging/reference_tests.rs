@@ -96,7 +96,7 @@ fn changes_of_mode_and_time_do_not_break_away() {
     let set = super::SetAttributes { mode: Some(0o600), ..Default::default() };
     let stat = staging.set_attributes(id, set).unwrap();
     assert_eq!(stat.blocks, (SIZE as u64).div_ceil(512));
-    staging.open(id, WRITE).unwrap().sync(false).unwrap();
+    staging.open(id, WRITE).unwrap().sync().unwrap();
     assert!(is_reference(&lake, "f"));
 }
 

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::tests::*;
-use super::{Attempt, RenameMode, Sealed, StagedIdentity, Staging};
+use super::{Attempt, Content, RenameMode, Sealed, StagedIdentity, Staging};
 use crate::error::Error;
 
 /// Seals without waiting for a release.
 async fn seal_now(staging: &Arc<Staging>) -> crate::error::Result<Sealed> {
-    staging.seal_within(Duration::ZERO).await
+    staging.hold()?.seal_within(None, Duration::ZERO).await
 }
 
 fn identities(sealed: &Sealed) -> Vec<StagedIdentity> {
@@ -28,11 +28,7 @@ fn attempt(files: Vec<StagedIdentity>) -> Attempt {
 
 /// The paths of all files on disk, sorted.
 fn paths(staging: &Arc<Staging>) -> Vec<String> {
-    super::manifest::files(staging, std::path::Path::new(""))
-        .unwrap()
-        .into_iter()
-        .map(|entry| entry.path)
-        .collect()
+    staging.peek().unwrap().into_iter().map(|entry| entry.path).collect()
 }
 
 #[tokio::test]
@@ -75,8 +71,9 @@ async fn a_tree_too_deep_is_refused() {
     for _ in 0..130 {
         parent = staging.make_directory(parent, name("d"), 0o755, me()).unwrap().id;
     }
-    let error = staging.seal().await.unwrap().files().unwrap_err();
+    let error = staging.seal().await.unwrap_err();
     assert!(matches!(error, Error::Refused(_)), "{error:?}");
+    assert!(!lake.spool().join("load/sealed").exists());
 }
 
 #[tokio::test]
@@ -125,7 +122,7 @@ async fn a_release_that_never_comes_is_busy_in_the_end() {
     file.flush().unwrap();
     let started = Instant::now();
     let wait = Duration::from_millis(50);
-    assert!(matches!(staging.seal_within(wait).await, Err(Error::Busy(_))));
+    assert!(matches!(staging.hold().unwrap().seal_within(None, wait).await, Err(Error::Busy(_))));
     assert!(started.elapsed() >= wait);
 }
 
@@ -142,37 +139,131 @@ async fn readers_and_files_without_a_name_are_not_in_the_way() {
 }
 
 #[tokio::test]
-async fn while_sealed_every_change_is_busy_and_reads_go_on() {
+async fn while_sealed_what_the_commit_reads_stays_and_all_else_goes_on() {
     let lake = Lake::new();
     let area = lake.area();
     let staging = area.begin(name("load"), 0o755, me()).unwrap();
     let root = staging.root_id();
-    let file = put(&staging, "f", b"x");
+    make_directory(&staging, "d");
+    for path in ["f", "g", "h", "d/i"] {
+        put(&staging, path, b"x");
+    }
+    let file = id(&staging, "f");
     let sealed = staging.seal().await.unwrap();
-    let (reference, source) = lake.reference(DATA);
-    let results = [
-        staging.create(root, name("g"), 0o644, me(), NEW).map(drop),
+    let waits = [
         staging.open(file, WRITE).map(drop),
-        staging.make_directory(root, name("d"), 0o755, me()).map(drop),
-        staging.unlink(root, name("f")),
-        staging.remove_directory(root, name("f")),
-        staging.rename(root, name("f"), root, name("g"), RenameMode::Replace),
-        staging.link(file, root, name("g")).map(drop),
-        staging.link_reference(&reference, &source, root, name("g"), me()).map(drop),
+        staging.open(file, TRUNCATE).map(drop),
+        staging.create(root, name("f"), 0o644, me(), TRUNCATE).map(drop),
         set_size(&staging, file, 0).map(drop),
-        staging.set_options("mode=append"),
+    ];
+    for (at, result) in waits.into_iter().enumerate() {
+        assert!(matches!(result, Err(Error::Sealed(_))), "call {at}: {result:?}");
+    }
+    let busy = [
+        staging.rename(root, name("f"), root, name("j"), RenameMode::Replace),
+        staging.rename(root, name("d"), root, name("e"), RenameMode::Replace),
+        staging.link(file, root, name("j")).map(drop),
         area.abandon(name("load")),
         seal_now(&staging).await.map(drop),
     ];
-    for (at, result) in results.into_iter().enumerate() {
+    for (at, result) in busy.into_iter().enumerate() {
         let Err(Error::Busy(sentence)) = result else { panic!("call {at}: {result:?}") };
         assert!(sentence.contains("commit"), "{sentence}");
     }
-    assert_eq!(content(&staging, "f"), b"x");
-    assert!(staging.status_text().starts_with("state=committing\n"));
+    // The next commit's: new files, also over the names of sealed ones, which may go, too.
+    let (reference, source) = lake.reference(DATA);
+    staging.link_reference(&reference, &source, root, name("k"), me()).unwrap();
+    put(&staging, "new", b"y");
+    put(&staging, "d/new", b"y");
+    staging.rename(root, name("new"), root, name("g"), RenameMode::Replace).unwrap();
+    staging.unlink(root, name("h")).unwrap();
+    make_directory(&staging, "n");
+    staging.set_options("mode=append").unwrap();
+    assert!(staging.status_text().starts_with("state=sealed\n"));
     staging.sync_directory(root).unwrap();
-    drop(sealed);
-    put(&staging, "g", b"y");
+    assert_eq!(content(&staging, "f"), b"x");
+
+    let files = sealed.files().unwrap();
+    let listed: Vec<_> = files.iter().map(|entry| (entry.path.as_str(), entry.size)).collect();
+    assert_eq!(listed, [("d/i", 1), ("f", 1), ("g", 1), ("h", 1)]);
+    for entry in &files {
+        let Content::Spooled(path) = &entry.content else { panic!("{entry:?}") };
+        assert_eq!(fs::read(path).unwrap(), b"x", "{}", entry.path);
+    }
+    assert_eq!(sealed.options(), "");
+    let committed = identities(&sealed);
+    let (held, edition) = sealed.open();
+    held.empty(&committed, edition).unwrap();
+    drop(held);
+    // What somebody is at work in stays, also where it is empty.
+    assert_eq!(paths(&staging), ["d/new", "g", "k"]);
+    assert_eq!(content(&staging, "g"), b"y");
+    assert!(staging.lookup(root, name("n")).is_ok());
+    assert!(matches!(staging.open(file, WRITE), Err(Error::NotFound(_))));
+    assert!(!lake.spool().join("load/sealed").exists());
+}
+
+#[tokio::test]
+async fn who_waits_for_a_commit_is_told_of_its_end() {
+    let lake = Lake::new();
+    let staging = lake.begin("load");
+    let file = put(&staging, "f", b"x");
+    let sealed = staging.seal().await.unwrap();
+    let mut turns = staging.turns();
+    assert!(matches!(staging.open(file, WRITE), Err(Error::Sealed(_))));
+    let end = std::thread::spawn(move || drop(sealed));
+    tokio::time::timeout(Duration::from_secs(10), turns.next()).await.unwrap();
+    end.join().unwrap();
+    assert!(staging.open(file, WRITE).is_ok());
+}
+
+#[tokio::test]
+async fn an_open_file_that_was_committed_can_be_read_and_no_more() {
+    let lake = Lake::new();
+    let staging = lake.begin("load");
+    let file = put(&staging, "f", b"x");
+    let reader = staging.open(file, READ).unwrap();
+    let sealed = staging.seal().await.unwrap();
+    let committed = identities(&sealed);
+    let published = lake.folder.join("published");
+    fs::hard_link(sealed.root().join("f"), &published).unwrap();
+    let before = fs::metadata(&published).unwrap().permissions();
+    let (held, edition) = sealed.open();
+    held.empty(&committed, edition).unwrap();
+    drop(held);
+    assert_eq!(reader.read(0, 9).unwrap(), b"x");
+    let set = super::SetAttributes { mode: Some(0o600), ..Default::default() };
+    assert!(matches!(staging.set_attributes(file, set), Err(Error::NotFound(_))));
+    assert_eq!(fs::metadata(&published).unwrap().permissions(), before);
+}
+
+#[tokio::test]
+async fn what_was_being_written_when_the_daemon_died_is_not_whole() {
+    let lake = Lake::new();
+    let staging = lake.begin("load");
+    let (cut, synced, twice) = (create(&staging, "cut"), create(&staging, "synced"), "twice");
+    cut.write(0, b"half", false).unwrap();
+    synced.write(0, b"whole", false).unwrap();
+    synced.sync().unwrap();
+    put(&staging, "closed", b"whole");
+    let (one, other) = (create(&staging, twice), staging.open(id(&staging, twice), WRITE).unwrap());
+    one.write(0, b"a", false).unwrap();
+    other.write(1, b"b", false).unwrap();
+    one.flush().unwrap();
+    let lake = lake.as_left_by_a_kill();
+    let staging = lake.area().open_all().unwrap().remove(0);
+    drop((cut, synced, one, other));
+    let status = staging.status_text();
+    assert!(status.contains("failed_files=2\n"), "{status}");
+    assert!(status.contains("\"cut\"") && status.contains("\"twice\""), "{status}");
+    let error = seal_now(&staging).await.unwrap_err();
+    assert!(error.to_string().contains("the daemon ended while it was being written"), "{error}");
+    staging.unlink(staging.root_id(), name("twice")).unwrap();
+    staging.open(id(&staging, "cut"), TRUNCATE).unwrap().flush().unwrap();
+    assert!(seal_now(&staging).await.is_ok());
+    let lake = lake.as_left_by_a_kill();
+    let staging = lake.area().open_all().unwrap().remove(0);
+    assert!(staging.status_text().contains("failed_files=0\n"), "{}", staging.status_text());
 }
 
 #[tokio::test]
@@ -239,16 +330,15 @@ async fn emptying_takes_what_was_committed_and_nothing_else() {
     let set = super::SetAttributes { mode: Some(0o555), ..Default::default() };
     staging.set_attributes(id(&staging, "locked"), set).unwrap();
     let sealed = staging.seal().await.unwrap();
-    let mut files = identities(&sealed);
-    files.retain(|file| file.path != "kept/late");
-    let (left_out, committed): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| file.path == "_SUCCESS");
+    let mut committed = identities(&sealed);
+    committed.retain(|file| file.path != "kept/late");
     drop(sealed);
     staging.open(id(&staging, "changed"), WRITE).unwrap().write(0, b"yy", false).unwrap();
 
     let sealed = staging.seal().await.unwrap();
     sealed.record_attempt(&attempt(committed.clone())).unwrap();
-    sealed.empty(&committed, &left_out).unwrap();
+    sealed.empty(&committed, sealed.edition()).unwrap();
+    drop(sealed);
     assert_eq!(paths(&staging), ["changed", "kept/late"]);
     let root: Vec<_> = staging.list(staging.root_id()).unwrap();
     assert_eq!(root.len(), 2, "{root:?}");
@@ -256,7 +346,7 @@ async fn emptying_takes_what_was_committed_and_nothing_else() {
 
     let again = staging.seal().await.unwrap();
     assert!(again.attempt().unwrap().is_none());
-    again.empty(&committed, &left_out).unwrap();
+    again.empty(&committed, again.edition()).unwrap();
     assert_eq!(paths(&staging), ["changed", "kept/late"]);
 }
 
@@ -271,7 +361,8 @@ async fn a_new_file_under_a_committed_name_stays() {
     put(&staging, "g", b"new");
     let root = staging.root_id();
     staging.rename(root, name("g"), root, name("f"), RenameMode::Replace).unwrap();
-    staging.seal().await.unwrap().empty(&files, &[]).unwrap();
+    let sealed = staging.seal().await.unwrap();
+    sealed.empty(&files, sealed.edition()).unwrap();
     assert_eq!(content(&staging, "f"), b"new");
 }
 
@@ -302,13 +393,17 @@ async fn an_attempt_survives_a_crash_and_holds_off_changes_until_it_is_settled()
     staging.set_properties("team=since").unwrap();
     staging.unlink(root, name("g")).unwrap();
 
-    let sealed = staging.seal().await.unwrap();
-    assert_eq!(sealed.attempt().unwrap(), Some(recorded.clone()));
-    sealed.set_result("{\"version\":7}").unwrap();
-    sealed.spend_options(|_| String::new()).unwrap();
-    sealed.spend_properties().unwrap();
-    sealed.empty(&recorded.files, &[]).unwrap();
-    assert!(paths(&staging).is_empty());
+    // Another file's business is not held up.
+    put(&staging, "since", b"y");
+
+    let held = staging.hold().unwrap();
+    assert_eq!(held.attempt().unwrap(), Some(recorded.clone()));
+    held.set_result("{\"version\":7}").unwrap();
+    held.spend_options(|_| String::new()).unwrap();
+    held.spend_properties(&recorded.properties).unwrap();
+    held.empty(&recorded.files, held.edition()).unwrap();
+    drop(held);
+    assert_eq!(paths(&staging), ["since"]);
     // Set after the commit was sent: they are for the next one.
     assert_eq!(staging.options_text(), "mode=append");
     assert_eq!(staging.properties_text(), "team=since");
@@ -339,8 +434,9 @@ async fn a_journal_that_can_not_be_read_is_damaged_and_changes_nothing() {
     put(&lake.begin("load"), "f", b"x");
     fs::write(lake.spool().join("load/attempt"), "{\"txn_id\":").unwrap();
     let staging = lake.area().open_all().unwrap().remove(0);
-    let sealed = staging.seal().await.unwrap();
-    assert!(matches!(sealed.attempt(), Err(Error::Damaged(_))));
+    let held = staging.hold().unwrap();
+    assert!(matches!(held.attempt(), Err(Error::Damaged(_))));
+    assert!(matches!(staging.open(id(&staging, "f"), WRITE), Err(Error::Busy(_))));
     assert_eq!(paths(&staging), ["f"]);
 }
 
@@ -372,7 +468,7 @@ async fn seals_and_writers_never_overlap() {
     let writer = {
         let staging = staging.clone();
         std::thread::spawn(move || {
-            let mut busy = 0;
+            let mut waits = 0;
             for round in 0..300 {
                 let path = format!("f{}", round % 7);
                 let made = staging.create(staging.root_id(), name(&path), 0o644, me(), TRUNCATE);
@@ -382,11 +478,11 @@ async fn seals_and_writers_never_overlap() {
                         file.write(100, &bytes(100), false).unwrap();
                         file.flush().unwrap();
                     }
-                    Err(Error::Busy(_)) => busy += 1,
+                    Err(Error::Sealed(_)) => waits += 1,
                     Err(error) => panic!("{error:?}"),
                 }
             }
-            busy
+            waits
         })
     };
     let mut sealed = 0;
@@ -397,6 +493,6 @@ async fn seals_and_writers_never_overlap() {
         }
         tokio::task::yield_now().await;
     }
-    let busy = writer.join().unwrap();
-    println!("{sealed} seals, {busy} refused changes");
+    let waits = writer.join().unwrap();
+    println!("{sealed} seals, {waits} changes that had to wait");
 }

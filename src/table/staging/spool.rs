@@ -26,19 +26,21 @@ use rustix::io::Errno;
 use super::Owner;
 use super::directory::{FILES, Staging};
 use super::disk::{FOLDER_TO_READ, failed, open_beneath, stat_name, stat_open, sync_folder};
+use super::linked;
 use super::lookup::{is_same_file, names_in};
 use super::name::StagingName;
 use crate::error::{Error, Result};
 
 /// Our folder, beside or inside a table.
-const FOLDER_NAME: &str = ".deltafs";
+pub const SPOOL_DIRECTORY: &str = ".deltafs";
 /// A staging directory in the making. No staging directory can have such a name.
 const MAKING: &str = ".deltafs-new-";
 const LOCK: &str = "lock";
 /// How long another daemon may take for beginning or abandoning a staging directory.
 const LOCK_SECONDS_MAX: u64 = 5;
-/// How long the lock of a staging directory is tried: a killed daemon's is let go of a moment after
-/// its death, and a child between fork and exec holds its parent's.
+/// How long the locks of staging directories are tried, from when the spool is opened: a killed
+/// daemon's is let go of a moment after its death, and a child between fork and exec holds its
+/// parent's.
 const LOCK_GRACE: Duration = Duration::from_millis(500);
 const LOCK_POLL: Duration = Duration::from_millis(5);
 /// How often the folders are made again when another daemon removes them in between.
@@ -75,7 +77,7 @@ fn prefers_inside(parent: &Path, table_folder: &Path) -> bool {
 impl Place {
     /// The folders of ours, outermost first.
     fn folders(&self) -> Vec<PathBuf> {
-        let ours = self.base.join(FOLDER_NAME);
+        let ours = self.base.join(SPOOL_DIRECTORY);
         match &self.table {
             None => vec![ours],
             Some(table) => vec![ours.clone(), ours.join(table)],
@@ -96,7 +98,7 @@ impl Place {
             let (folder, path) = opened.expect("BUG: a place has a folder");
             lock_within(&folder, &path)?;
             if is_still_at(&folder, &path)? {
-                return Ok(Some(Spool { folder, path }));
+                return Ok(Some(Spool { folder, path, opened: Instant::now() }));
             }
         }
         Err(Error::Busy(format!("{:?}: another daemon keeps removing the spool", self.base)))
@@ -136,6 +138,7 @@ impl Place {
 pub(super) struct Spool {
     folder: OwnedFd,
     path: PathBuf,
+    opened: Instant,
 }
 
 /// What became of taking over a staging directory that lies in the spool.
@@ -153,7 +156,9 @@ impl Spool {
         let mut found = Vec::new();
         for name in names_in(&self.folder)? {
             if name.to_str().is_some_and(|name| name.starts_with(MAKING)) {
-                self.remove_folder(&name)?;
+                if let Err(error) = self.remove_folder(&name) {
+                    tracing::warn!(?name, "a half-made staging directory stays: {error}");
+                }
             } else if let Ok(name) = StagingName::parse(&name) {
                 found.push(name);
             }
@@ -225,7 +230,7 @@ impl Spool {
             Err(error) => return Err(failed("open staging directory", name)(error)),
         };
         let lock = open_lock(&folder)?;
-        match lock_before(&lock, Instant::now() + LOCK_GRACE) {
+        match lock_before(&lock, self.opened + LOCK_GRACE) {
             Ok(true) => {}
             Ok(false) => return Ok(Adopted::Elsewhere),
             Err(error) => return Err(failed("lock staging directory", name)(error)),
@@ -252,6 +257,7 @@ impl Spool {
             Err(Errno::NOENT) => return Ok(()),
             Err(error) => return Err(failed("open", path)(error)),
         };
+        linked::remove_tree(&folder, OsStr::new(linked::SEALED))?;
         for inner in names_in(&folder)? {
             let flags = if inner == FILES { AtFlags::REMOVEDIR } else { AtFlags::empty() };
             rustix::fs::unlinkat(&folder, &inner, flags).map_err(failed("remove", &inner))?;

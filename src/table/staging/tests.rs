@@ -41,6 +41,21 @@ impl Lake {
         self.area().begin(OsStr::new(name), 0o755, me()).unwrap()
     }
 
+    /// All that is on disk just now, as a daemon that is killed leaves it.
+    pub(super) fn as_left_by_a_kill(&self) -> Lake {
+        let scratch = tempfile::tempdir().unwrap();
+        let copied = std::process::Command::new("cp")
+            .arg("-a")
+            .arg(&self.folder)
+            .arg(scratch.path().join("lake"))
+            .status()
+            .unwrap();
+        assert!(copied.success());
+        let folder = scratch.path().join("lake");
+        let table = folder.join("sales");
+        Lake { _scratch: scratch, folder, table }
+    }
+
     pub(super) fn spool(&self) -> PathBuf {
         self.folder.join(".deltafs/sales")
     }

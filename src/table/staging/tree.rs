@@ -6,12 +6,11 @@
 //!   rename of a directory moves all that is below it in one step.
 //! - A directory has at most one link. A file has several where it was hard-linked.
 //! - It is a cache of the disk, never the truth: a number that is missing here, because the kernel
-//!   forgot it or because a commit emptied the tree, is looked for on disk (`Staging::find`).
+//!   forgot it or because it comes from an earlier mount, is looked for on disk (`Staging::find`).
 //!
 //! Pure values; the calls that must go with each transition are in `lookup` and `operations`:
 //! `learn` after a successful lookup, create, link or listing, `lose` after unlink and rmdir,
-//! `rename` and `exchange` after a rename, `forget` when the kernel drops a number, `clear` after
-//! a commit took the files away.
+//! `rename` and `exchange` after a rename, `forget` when the kernel drops a number.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -103,10 +102,6 @@ impl Tree {
 
     pub(super) fn forget(&mut self, id: u64) {
         self.links.remove(&id);
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.links.clear();
     }
 }
 

@@ -11,6 +11,7 @@ use super::table::Table;
 use crate::error::Result;
 use crate::log::listing::LOG_DIRECTORY;
 use crate::store::{Store, join};
+use crate::table::staging::SPOOL_DIRECTORY;
 
 /// All tables that were walked to, by path within the lake.
 pub struct Registry {
@@ -23,8 +24,13 @@ pub struct Registry {
 /// What a folder of the lake is.
 pub enum Folder {
     Table(Arc<Table>),
-    /// A plain directory with the names of its subdirectories; tables may be in it.
-    Plain(Vec<String>),
+    /// A plain directory; tables may be in it.
+    Plain {
+        /// Its subdirectories that are shown.
+        names: Vec<String>,
+        /// Whether it has files or partitions of data, as a table that lost its log.
+        has_data: bool,
+    },
 }
 
 impl Registry {
@@ -80,8 +86,24 @@ impl Registry {
             return Ok(Folder::Table(self.table(path)));
         }
         let listing = self.store.list(path).await?;
+        let has_data = listing.directories.iter().any(|name| name.contains('='))
+            || listing.files.iter().any(|file| file.name().ends_with(".parquet"));
         let visible = listing.directories.into_iter().filter(|name| !is_hidden(name));
-        Ok(Folder::Plain(visible.collect()))
+        Ok(Folder::Plain { names: visible.collect(), has_data })
+    }
+
+    /// The names beneath a folder that files are staged for; a table of that name may be no more.
+    pub async fn spooled(&self, path: &str) -> Vec<String> {
+        // Where there is no spool, or another user's, nothing of ours is staged.
+        let spools = self.store.list(&join(path, SPOOL_DIRECTORY)).await;
+        spools.map(|spools| spools.directories).unwrap_or_default()
+    }
+
+    /// Whether files are staged for one name beneath a folder.
+    pub async fn is_spooled(&self, path: &str, name: &str) -> bool {
+        let spool = join(&join(path, SPOOL_DIRECTORY), name);
+        // As above.
+        self.store.has_directory(&spool).await.unwrap_or(false)
     }
 
     /// Makes the folder at `path`.

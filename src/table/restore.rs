@@ -47,6 +47,13 @@ pub struct Input<'a> {
     pub fresh_id: &'a mut dyn FnMut() -> String,
 }
 
+impl Input<'_> {
+    /// Whether the staged log is this table's own: then a name means the same bytes in both.
+    fn is_same_table(&self) -> bool {
+        self.newest.metadata.id == self.staged.metadata.id
+    }
+}
+
 /// Plans the commit. Errors: [`Error::Damaged`] naming a file that is nowhere or isn't what the
 /// log says, [`Error::Refused`] naming a staged file that the log doesn't know, and what the table
 /// refuses.
@@ -60,7 +67,7 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
     let restored = metadata::restored(&newest.metadata, &input.staged.metadata)?;
     let mut plan = Plan::empty(Kind::Restore, Some(newest));
     let wanted = choose(&mut input, &current, &mut plan)?;
-    let same_table = newest.metadata.id == input.staged.metadata.id;
+    let same_table = input.is_same_table();
     let mark =
         [row_id_mark(&current.domains), row_id_mark(&input.staged.domains).filter(|_| same_table)];
     let outside = wanted_outside(input.staged, same_table);
@@ -70,7 +77,6 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
     let (mut adds, mut removes) = difference(&current.adds, wanted, input.now_ms);
     let (adds_outside, removes_outside) = difference(&current.outside, outside, input.now_ms);
     adds.extend(adds_outside);
-    adds.extend(again);
     removes.extend(removes_outside);
     plan.counts.added = adds.len() as u64;
     plan.counts.removed = removes.len() as u64;
@@ -78,6 +84,8 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
     let repaired = std::mem::take(&mut plan.changes);
     plan.changes = changes(&adds, &removes, std::mem::take(&mut plan.kept));
     plan.changes.extend(repaired);
+    // What is only said again, for its row ids, is no news to who restores.
+    adds.extend(again);
     plan.row_id_mark = mark.into_iter().flatten().max().unwrap_or(-1);
     let draft = Draft {
         kind: Kind::Restore,
@@ -149,7 +157,7 @@ fn choose(
     refuse_strangers(input, &staged)?;
     let mut taken: BTreeSet<FilePath> = input.staged.adds.keys().cloned().collect();
     let mut wanted = BTreeMap::new();
-    let same_table = input.newest.metadata.id == input.staged.metadata.id;
+    let same_table = input.is_same_table();
     for (path, add) in &input.staged.adds {
         let mut add = brought(add, same_table);
         if FilePath::from_log(&add.path).is_err() {
@@ -193,12 +201,21 @@ fn place(
     }
     match presence(facts) {
         Presence::SameShared if facts.live.is_none() => rename(input, source, taken, plan),
-        Presence::Same | Presence::SameShared | Presence::Ours => {
+        Presence::Same | Presence::SameShared => {
             plan.kept.insert(path.clone());
             Ok(path)
         }
+        Presence::Ours => {
+            plan.kept.insert(path.clone());
+            plan.uploads.push(Upload { source, to: path.clone(), is_there: true });
+            Ok(path)
+        }
+        // Another table's file must not be read as what our versions had under that name.
+        Presence::Absent if facts.held && !input.is_same_table() => {
+            rename(input, source, taken, plan)
+        }
         Presence::Absent => {
-            plan.uploads.push(Upload { source, to: path.clone() });
+            plan.uploads.push(Upload { source, to: path.clone(), is_there: false });
             Ok(path)
         }
         // What stands there is left as it is; the table turns to the staged bytes.
@@ -213,7 +230,7 @@ fn rename(
     plan: &mut Plan,
 ) -> Result<FilePath> {
     let to = renamed(&input.files[source].path, taken, input.fresh_id)?;
-    plan.uploads.push(Upload { source, to: to.clone() });
+    plan.uploads.push(Upload { source, to: to.clone(), is_there: false });
     Ok(to)
 }
 
@@ -243,6 +260,10 @@ fn refuse_strangers(input: &Input<'_>, staged: &BTreeMap<&FilePath, usize>) -> R
 /// A file that wasn't staged must be in the store, whole.
 fn stored(input: &Input<'_>, path: &FilePath, add: &Add) -> Result<()> {
     match input.store.get(path) {
+        Some(_) if !input.is_same_table() => Err(Error::Damaged(format!(
+            "{path}: it was not staged, and the staged log is that of another table, so the file \
+             of that name here may be another one; bring it"
+        ))),
         Some(size) if i64::try_from(*size) == Ok(add.size) => Ok(()),
         Some(size) => Err(Error::Damaged(format!(
             "{path}: it was not staged, and the table's file has {size} bytes where the staged \
@@ -250,7 +271,8 @@ fn stored(input: &Input<'_>, path: &FilePath, add: &Add) -> Result<()> {
             add.size
         ))),
         None => Err(Error::Damaged(format!(
-            "{path}: named by the staged log (version {}), and neither staged nor in the table",
+            "{path}: named by the staged log (version {}), and neither staged nor in the table; \
+             bring it from another copy, or restore a version that doesn't name it",
             input.staged.version
         ))),
     }
@@ -261,7 +283,7 @@ fn check_size(file: &StagedFile, add: &Add) -> Result<()> {
         return Ok(());
     }
     Err(Error::Damaged(format!(
-        "{}: the staged file has {} bytes, and its log says {}",
+        "{}: the staged file has {} bytes, and its log says {}; bring it again",
         file.path, file.entry.size, add.size
     )))
 }
@@ -287,19 +309,28 @@ fn vectors(input: &Input<'_>, staged: &BTreeMap<&FilePath, usize>, plan: &mut Pl
         };
         match staged.get(&path) {
             None if input.store.contains_key(&path) => {}
-            None => return lost("neither staged nor in the table"),
+            None => return lost("neither staged nor in the table; bring it from another copy"),
             Some(source) if input.facts[*source].published.is_some() => {}
             Some(source) => match presence(&input.facts[*source]) {
                 Presence::SameShared if !input.facts[*source].held => {
                     return Err(still_held(&path));
                 }
-                Presence::Same | Presence::SameShared | Presence::Ours => {
+                Presence::Same | Presence::SameShared => {
                     plan.kept.insert(path);
                 }
-                Presence::Absent => {
-                    plan.uploads.push(Upload { source: *source, to: path });
+                Presence::Ours => {
+                    plan.kept.insert(path.clone());
+                    plan.uploads.push(Upload { source: *source, to: path, is_there: true });
                 }
-                Presence::Other => return lost("and the table has other bytes under that name"),
+                Presence::Absent => {
+                    plan.uploads.push(Upload { source: *source, to: path, is_there: false });
+                }
+                Presence::Other => {
+                    return lost(
+                        "and the table has other bytes under that name; move that file away, or \
+                         bring the backup to a folder where no table is",
+                    );
+                }
             },
         }
     }
@@ -308,5 +339,7 @@ fn vectors(input: &Input<'_>, staged: &BTreeMap<&FilePath, usize>, plan: &mut Pl
 
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod other_tests;
 #[cfg(test)]
 mod tests;

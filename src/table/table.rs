@@ -179,7 +179,13 @@ impl Table {
             Ok(Ok(newest)) if self.is_still_there(newest).await? => self.tail(newest).await?,
             Ok(Err(_)) if !self.has_changed().await? => {}
             Ok(Err(_)) => self.load(Log::Same).await?,
-            Ok(Ok(_)) | Err(_) => self.load(Log::Another).await?,
+            Ok(Ok(_)) | Err(_) => {
+                self.load(Log::Another).await?;
+                // A listing may lack what was committed just before it; asking by name doesn't.
+                if let Ok(Ok(newest)) = self.read(Timeline::newest) {
+                    self.tail(newest).await?;
+                }
+            }
         }
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(began);
         let table = self.clone();
@@ -396,7 +402,11 @@ impl Table {
     ) -> Result<Arc<Staging>> {
         self.settled().await?;
         let (table, name) = (self.clone(), name.to_owned());
-        blocking(move || table.staging.begin(&name, mode, owner)).await
+        let begin = move || {
+            table.store.check_in_place()?;
+            table.staging.begin(&name, mode, owner)
+        };
+        blocking(begin).await
     }
 
     /// Removes an empty staging directory: `rmdir staging/NAME`.

@@ -21,7 +21,7 @@ use crate::log::protocol::{supports, with_features};
 use crate::log::schema::{DataType, Field, Primitive, Schema};
 use crate::log::statistics::{Asked, Budget, Indexed, statistics};
 use crate::store::Store;
-use crate::table::staging::Content;
+use crate::table::staging::{Content, StagedEntry};
 use crate::table::{FilePath, Timeline};
 
 /// The staged files as the table will have them.
@@ -100,11 +100,34 @@ pub fn read_footer(staged: &StagedFile, store: &Store) -> Result<Opened> {
             staged.path
         )));
     }
+    let footer = Footer::read(&file, staged.path.as_str()).map_err(|error| match error {
+        Error::Refused(text) => Error::Refused(format!("{text}; bring it again, or remove it")),
+        error => error,
+    })?;
     Ok(Opened {
         path: staged.path.clone(),
-        footer: Arc::new(Footer::read(&file, staged.path.as_str())?),
+        footer: Arc::new(footer),
         content: staged.entry.content.clone(),
     })
+}
+
+/// Refuses rows under a name that nobody would read them by: they would be gone with the staging
+/// directory. The summaries that Hive and Dask write beside data are no rows, whatever they say.
+pub fn check_hidden(entry: &StagedEntry, store: &Store) -> Result<()> {
+    let file = open(&entry.content, store)?;
+    let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
+    if matches!(name, "_metadata" | "_common_metadata") || !is_parquet(&file) {
+        return Ok(());
+    }
+    // One that can't be read is somebody's data all the same.
+    match Footer::read(&file, &entry.path) {
+        Ok(footer) if footer.rows() == 0 => Ok(()),
+        _ => Err(Error::Refused(format!(
+            "{}: is Parquet, and Delta hides names that begin with `_` or `.`; rename it, or \
+             remove it",
+            entry.path
+        ))),
+    }
 }
 
 /// Fits files to a table. `merge`: its schema may change, and these are those that it has had.

@@ -16,11 +16,12 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use super::examine;
 use super::manifest::StagedFile;
 use super::plan::{PathFacts, Presence};
+use super::publish::Publications;
 use crate::error::{Error, Result};
 use crate::log::history::{Era, Names};
 use crate::store::{Entry, Store};
 use crate::table::staging::Content;
-use crate::table::{FilePath, Table, Version};
+use crate::table::{FilePath, Progress, Table, Version};
 
 /// Store calls, or comparisons, at once.
 const AT_ONCE: usize = 16;
@@ -71,18 +72,31 @@ async fn look_in(
     Ok(found)
 }
 
-/// What the store has under the staged files' own names. `ours`: what this commit published.
+/// What the store has under the staged files' own names. `publications`: those of this commit.
 pub async fn gather(
     store: &Store,
     files: &[StagedFile],
-    ours: &BTreeMap<FilePath, FilePath>,
+    publications: &Publications,
+    progress: &Progress,
 ) -> Result<Vec<Presence>> {
     let paths = files.iter().map(|file| &file.path).collect();
     let entries = look(store, &paths).await?;
+    let is_ours = |file: &StagedFile| publications.ours.get(&file.path) == Some(&file.path);
+    let compared = files.iter().filter(|file| entries.contains_key(&file.path) && !is_ours(file));
+    let sizes: Vec<u64> = compared.map(|file| file.entry.size).collect();
+    if !sizes.is_empty() {
+        let doing = "compares with the table's files";
+        progress.count(doing, sizes.len() as u64, sizes.iter().sum());
+    }
     let look = async |file: &StagedFile| match entries.get(&file.path) {
+        None if publications.is_refused(&file.path) => Ok(Presence::Other),
         None => Ok(Presence::Absent),
-        Some(_) if ours.get(&file.path) == Some(&file.path) => Ok(Presence::Ours),
-        Some(entry) => compare(store, file, entry.size).await,
+        Some(_) if is_ours(file) => Ok(Presence::Ours),
+        Some(entry) => {
+            let presence = compare(store, file, entry.size).await;
+            progress.advance(1, file.entry.size);
+            presence
+        }
     };
     let compare: Vec<BoxFuture<'_, _>> = files.iter().map(|file| look(file).boxed()).collect();
     stream::iter(compare).buffered(AT_ONCE).try_collect().await
@@ -151,13 +165,15 @@ async fn compare(store: &Store, file: &StagedFile, size: u64) -> Result<Presence
     if size != entry.size {
         return Ok(Presence::Other);
     }
-    let path = file.path.as_str().to_owned();
-    let Some(stored) = store.open_local(&path) else {
+    if store.local_root().is_none() {
         return compare_remote(store, file, size).await;
-    };
-    let (stored, staged) = (stored?, examine::open(&entry.content, store)?);
-    let is_reference = matches!(entry.content, Content::Reference(_));
+    }
+    let path = file.path.as_str().to_owned();
+    let (store, content) = (store.clone(), entry.content.clone());
     blocking(move || {
+        let stored = store.open_local(&path).expect("BUG: a local disk opens its files")?;
+        let staged = examine::open(&content, &store)?;
+        let is_reference = matches!(content, Content::Reference(_));
         let is_same_inode = same_inode(&stored, &staged)?;
         // Its name in the staging directory goes with this commit.
         if is_same_inode && !is_reference {

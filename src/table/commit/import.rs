@@ -1,18 +1,18 @@
 //! A staged table where none exists: it appears at once, with its whole history.
 //!
-//! All data files first, under their own names, then the staged `_delta_log` by one rename. No
-//! entry of ours is written, so the proof is another one: the staged log is gone from the staging
-//! directory, and the table's log is that very folder.
+//! All data files first, under their own names, then the sealed `_delta_log` by one rename. No
+//! entry of ours is written, so the proof is another one: the table's log is that very folder.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::facts;
 use super::facts::blocking;
 use super::manifest::StagedFile;
 use super::plan::{Counts, Kind, Presence, Upload};
 use super::prepare::StagedLog;
-use super::publish::Published;
+use super::publish::{Publications, Published};
 use super::report::CommitSummary;
 use super::run::{Done, Run};
 use super::send::Author;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::log::protocol::check_commit;
 use crate::store::Created;
 use crate::table::restore::vector_files;
-use crate::table::staging::{Attempt, Sealed};
+use crate::table::staging::{Attempt, Content, Sealed, StagedIdentity};
 use crate::table::{FilePath, LOG_DIRECTORY, Table};
 
 /// What the journal calls an attempt that renames a log into place.
@@ -31,22 +31,27 @@ pub fn is_one(attempt: &Attempt) -> bool {
     attempt.txn_id.starts_with(TXN_PREFIX)
 }
 
-/// Whether an import took place: the staged log is gone, and the table's is that very folder.
-pub async fn author(
-    table: &std::sync::Arc<Table>,
-    sealed: &std::sync::Arc<Sealed>,
-    attempt: &Attempt,
-) -> Result<Author> {
-    let (staged, wanted) = (sealed.clone(), attempt.log_folder);
-    if blocking(move || staged.log_store()).await?.is_some() {
-        return Ok(Author::Nobody);
-    }
+/// Whether an import took place: the table's log is the very folder that was staged. Nobody does
+/// this rename later, so what isn't there now is not on its way.
+pub async fn author(table: &Arc<Table>, attempt: &Attempt) -> Result<Author> {
+    let wanted = attempt.log_folder;
     let Some(root) = table.store().local_root() else { return Ok(Author::Another) };
     let log = root.join(LOG_DIRECTORY);
-    let found = blocking(move || identity(&log)).await;
-    match found {
-        Ok(found) if Some(found) == wanted => Ok(Author::Us),
-        Ok(_) | Err(Error::NotFound(_)) => Ok(Author::Another),
+    match blocking(move || identity(&log)).await {
+        Ok(found) if Some(found) == wanted => {
+            let (root, files) = (root.to_owned(), attempt.files.clone());
+            if !blocking(move || Ok(has_staged_log(&root, &files))).await? {
+                return Err(Error::Unknown(format!(
+                    "whether the staged table was published can't be told: {LOG_DIRECTORY} of the \
+                     table has none of its files any more; compare the staged files with the \
+                     table, then rm -r the directory, or copy them to a new one"
+                )));
+            }
+            table.store().make_durable(LOG_DIRECTORY).await?;
+            Ok(Author::Us)
+        }
+        Ok(_) => Ok(Author::Another),
+        Err(Error::NotFound(_)) => Ok(Author::Nobody),
         Err(error) => Err(error),
     }
 }
@@ -56,6 +61,15 @@ fn identity(folder: &Path) -> Result<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(folder)
         .map_err(|error| Error::from_io(format!("look at {}", folder.display()), &error))?;
     Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Whether a file of the staged log stands in the table's. The number of a folder that was removed
+/// is given to another one; that of a file isn't for as long as the file is staged.
+fn has_staged_log(root: &Path, files: &[StagedIdentity]) -> bool {
+    let mut in_log = files.iter().filter(|file| Path::new(&file.path).starts_with(LOG_DIRECTORY));
+    in_log.any(|file| {
+        identity(&root.join(&file.path)).is_ok_and(|found| found == (file.dev, file.ino))
+    })
 }
 
 /// Publishes the staged table. `None`: another table, or file, was there first.
@@ -78,18 +92,16 @@ pub async fn run(run: &mut Run<'_>) -> Result<Option<Done>> {
     let files: Vec<StagedFile> = [&manifest.files[..], &manifest.change_data[..]].concat();
     check(log, &files)?;
     let store = run.table.store().clone();
-    let presence = facts::gather(&store, &files, &run.publications.ours).await?;
-    let (uploads, reused) = uploads(&files, &presence)?;
-    let line = run.line;
-    let published = run
-        .publications
-        .publish(&store, &files, &uploads, |done, total| {
-            line.tell(format!("publishes files: {done} of {total}"));
-        })
-        .await?;
+    let presence = facts::gather(&store, &files, &run.publications, run.line).await?;
+    let (uploads, reused) = uploads(&files, &presence, &run.publications)?;
+    run.sealed.uploading();
+    let published =
+        run.publications.publish(&store, run.sealed, &files, &uploads, run.line).await?;
     if published == Published::NameTaken {
         return Ok(None);
     }
+    let serving = manifest.serving.iter().map(|entry| entry.content.clone()).collect();
+    make_durable(run.sealed, serving).await?;
     let version = log.snapshot.version;
     let counts = Counts { added: log.snapshot.live_count() as u64, reused, ..Counts::default() };
     let left_out = manifest.left_out_paths();
@@ -102,19 +114,27 @@ pub async fn run(run: &mut Run<'_>) -> Result<Option<Done>> {
     let attempt = run.journal(&txn_id, version, &summary, Some(log)).await?;
     run.line.tell(format!("publishes the log up to version {version}"));
     let outcome = store.publish_directory(&folder, LOG_DIRECTORY).await;
-    match (outcome, author(run.table, run.sealed, &attempt).await) {
+    match (outcome, author(run.table, &attempt).await) {
         (Ok(Created::Created), _) | (Err(_), Ok(Author::Us)) => {
             run.table.refresh().await.unwrap_or_else(|error| {
                 tracing::warn!(table = run.table.label(), "look at the new table: {error}");
             });
-            Ok(Some(Done { summary, staged: attempt.files }))
+            Ok(Some(run.done(summary, attempt.files)))
         }
         (Ok(Created::ExistsAlready), _) => {
-            run.sealed.clear_attempt()?;
-            Ok(None)
+            run.clear_attempt().await?;
+            run.table.refresh().await?;
+            match run.table.exists() {
+                true => Ok(None),
+                false => Err(Error::Busy(format!(
+                    "{LOG_DIRECTORY}: a folder with no commit in it is where the table's log would \
+                     be: somebody writes the first one, or was interrupted; sync again, and if it \
+                     stays, remove that folder"
+                ))),
+            }
         }
         (Err(error), Ok(Author::Nobody | Author::Another)) => {
-            run.sealed.clear_attempt()?;
+            run.clear_attempt().await?;
             Err(error)
         }
         (Err(error), Err(_)) => Err(Error::Unknown(format!(
@@ -123,13 +143,26 @@ pub async fn run(run: &mut Run<'_>) -> Result<Option<Done>> {
     }
 }
 
+/// Makes the staged log's files durable: where that fails, no later attempt may take it for done.
+async fn make_durable(sealed: &Arc<Sealed>, files: Vec<Content>) -> Result<()> {
+    let sealed = sealed.clone();
+    blocking(move || {
+        files.iter().try_for_each(|content| match content {
+            Content::Spooled(path) => sealed.make_durable(path),
+            Content::Reference(_) => Ok(()),
+        })
+    })
+    .await
+}
+
 /// The log and the files must be of one table: all that its newest version needs is staged, and
 /// nothing is that no version names.
 fn check(log: &StagedLog, files: &[StagedFile]) -> Result<()> {
     let find = |path: &FilePath| {
         files.iter().find(|file| file.path == *path).ok_or_else(|| {
             Error::Damaged(format!(
-                "{path}: named by the staged log (version {}) and not staged",
+                "{path}: named by the staged log (version {}) and not staged; bring it from another \
+                 copy, or an older version that doesn't name it",
                 log.snapshot.version
             ))
         })
@@ -143,7 +176,7 @@ fn check(log: &StagedLog, files: &[StagedFile]) -> Result<()> {
         };
         if i64::try_from(file.entry.size) != Ok(add.size) {
             return Err(Error::Damaged(format!(
-                "{path}: the staged file has {} bytes, and its log says {}",
+                "{path}: the staged file has {} bytes, and its log says {}; bring it again",
                 file.entry.size, add.size
             )));
         }
@@ -161,12 +194,23 @@ fn check(log: &StagedLog, files: &[StagedFile]) -> Result<()> {
     }
 }
 
-fn uploads(files: &[StagedFile], presence: &[Presence]) -> Result<(Vec<Upload>, u64)> {
+fn uploads(
+    files: &[StagedFile],
+    presence: &[Presence],
+    publications: &Publications,
+) -> Result<(Vec<Upload>, u64)> {
     let (mut uploads, mut reused) = (Vec::new(), 0);
     for (source, (file, presence)) in files.iter().zip(presence).enumerate() {
+        let upload = |is_there| Upload { source, to: file.path.clone(), is_there };
         match presence {
-            Presence::Absent => uploads.push(Upload { source, to: file.path.clone() }),
-            Presence::Ours | Presence::Same => reused += 1,
+            Presence::Absent => uploads.push(upload(false)),
+            Presence::Ours => {
+                reused += 1;
+                if !publications.ours.contains_key(&file.path) {
+                    uploads.push(upload(true));
+                }
+            }
+            Presence::Same => reused += 1,
             Presence::SameShared => return Err(facts::still_held(&file.path)),
             Presence::Other => {
                 return Err(Error::Refused(format!(

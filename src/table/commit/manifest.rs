@@ -12,6 +12,8 @@ use crate::table::staging::StagedEntry;
 
 /// Digests that a backup brought along.
 pub const DIGESTS: &str = "SHA256SUMS";
+/// The folder of the change data feed.
+const CHANGE_DATA: &str = "_change_data/";
 
 /// The staged files by what they are.
 #[derive(Debug, Default)]
@@ -76,7 +78,7 @@ impl Manifest {
             } else if entry.path == DIGESTS {
                 manifest.digests = Some(entry.clone());
                 manifest.serving.push(entry);
-            } else if entry.path.starts_with("_change_data/") {
+            } else if entry.path.starts_with(CHANGE_DATA) {
                 manifest.change_data.push(staged(entry)?);
             } else if is_hidden(&entry.path) {
                 manifest.left_out.push(entry);
@@ -98,11 +100,36 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// What a list of digests can speak of: all that counts, but for the list itself.
+    /// What a list of digests can speak of: all that was staged, but for the list itself.
     pub fn with_digests(&self) -> Vec<StagedEntry> {
-        let data = self.files.iter().chain(&self.change_data).map(|file| &file.entry);
         let serving = self.serving.iter().filter(|entry| entry.path != DIGESTS);
-        data.chain(serving).cloned().collect()
+        self.data().into_iter().chain(serving.chain(&self.left_out).cloned()).collect()
+    }
+
+    /// What is left out for its name alone. The change data feed of a table has rows that are none
+    /// of the table's.
+    pub fn hidden(&self) -> Vec<StagedEntry> {
+        let is_change = |entry: &&StagedEntry| entry.path.starts_with(CHANGE_DATA);
+        self.left_out.iter().filter(|entry| !is_change(entry)).cloned().collect()
+    }
+
+    /// What becomes files of the table.
+    pub fn data(&self) -> Vec<StagedEntry> {
+        self.files.iter().chain(&self.change_data).map(|file| file.entry.clone()).collect()
+    }
+
+    /// Takes hidden files for data after all: a log that names them says so.
+    pub fn take_in(&mut self, is_named: impl Fn(&FilePath) -> bool) {
+        let is_data = |entry: &StagedEntry| {
+            FilePath::from_decoded(&entry.path).is_ok_and(|path| is_named(&path))
+        };
+        let (data, left_out): (Vec<_>, _) =
+            std::mem::take(&mut self.left_out).into_iter().partition(is_data);
+        self.left_out = left_out;
+        for entry in data {
+            self.files.extend(staged(entry));
+        }
+        self.files.sort_by(|one, other| one.path.cmp(&other.path));
     }
 
     /// Moves files to those that are left out.
@@ -127,14 +154,12 @@ fn above_log(path: &str) -> Option<&str> {
     path.find(&format!("/{LOG_DIRECTORY}/")).map(|at| &path[..at])
 }
 
-/// Whether Delta hides a path: a component begins with `_` or `.`, but for partition directories.
+/// Whether Delta hides a path: a component begins with `_` or `.`, but for directories of
+/// partitions.
 fn is_hidden(path: &str) -> bool {
     let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
     let is_marked = |name: &str| name.starts_with('_') || name.starts_with('.');
-    is_marked(name)
-        || directories
-            .split('/')
-            .any(|name| is_marked(name) && !(name.starts_with('_') && name.contains('=')))
+    is_marked(name) || directories.split('/').any(|name| is_marked(name) && !name.contains('='))
 }
 
 /// Who keeps unfinished bytes under such a name.
@@ -204,6 +229,7 @@ mod tests {
             "a.parquet",
             "p=1/part-00000-of-2",
             "_p=1/b",
+            ".p=1/c",
             "_SUCCESS",
             ".a.parquet.crc",
             "._SUCCESS.crc",
@@ -213,7 +239,7 @@ mod tests {
             "_change_data/cdc.parquet",
         ]);
         let data: Vec<&str> = manifest.files.iter().map(|file| file.path.as_str()).collect();
-        assert_eq!(data, ["a.parquet", "p=1/part-00000-of-2", "_p=1/b"]);
+        assert_eq!(data, ["a.parquet", "p=1/part-00000-of-2", "_p=1/b", ".p=1/c"]);
         assert_eq!(manifest.left_out.len(), 7);
         assert!(!manifest.has_log && manifest.change_data.is_empty());
     }

@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::log::action::Txn;
 
 /// The keys that there are, for the sentence that refuses another.
-const KNOWN: &str = "mode=append|overwrite, merge_schema=true|false, txn=APP:VERSION";
+const KNOWN: &str = "mode=append|overwrite|replace_partitions, \
+                     merge_schema=true|false, txn=APP:VERSION";
 
 /// What the files of a staging directory do to those in the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Mode {
     Append,
     /// They take the place of all.
     Overwrite,
+    /// They take the place of all files of those partitions that they bring a file of.
+    ReplacePartitions,
 }
 
 /// Options, parsed.
@@ -44,8 +47,14 @@ impl Options {
             };
             let (key, value) = (key.trim(), value.trim());
             let twice = match (key, value) {
-                ("mode", "append") => options.said_mode.replace(Mode::Append).is_some(),
-                ("mode", "overwrite") => options.said_mode.replace(Mode::Overwrite).is_some(),
+                ("mode", "append" | "overwrite" | "replace_partitions") => {
+                    let mode = match value {
+                        "append" => Mode::Append,
+                        "overwrite" => Mode::Overwrite,
+                        _ => Mode::ReplacePartitions,
+                    };
+                    options.said_mode.replace(mode).is_some()
+                }
                 ("merge_schema", "true") => options.merge_schema.replace(true).is_some(),
                 ("merge_schema", "false") => options.merge_schema.replace(false).is_some(),
                 ("txn", value) => {
@@ -108,6 +117,13 @@ mod tests {
         assert_eq!(options.mode(), Mode::Overwrite);
         assert!(options.merges());
         assert_eq!(options.txn, Some(("a:b".into(), 7)));
+        for (text, mode) in [
+            ("append", Mode::Append),
+            ("overwrite", Mode::Overwrite),
+            ("replace_partitions", Mode::ReplacePartitions),
+        ] {
+            assert_eq!(Options::parse(&format!("mode={text}")).unwrap().mode(), mode);
+        }
         assert_eq!(Options::parse("").unwrap(), Options::default());
         assert_eq!(Options::default().mode(), Mode::Append);
     }

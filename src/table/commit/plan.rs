@@ -16,6 +16,7 @@ use super::row_ids;
 use crate::error::{Error, Result};
 use crate::log::action::{Action, Add, DeletionVector, DomainMetadata, Metadata, Protocol, Remove};
 use crate::log::action::{CommitInfo, Txn};
+use crate::log::conflict::Read;
 use crate::log::path::NAME_BYTES_MAX;
 use crate::log::timestamp::{ENABLEMENT, has_in_commit_timestamps};
 use crate::table::{FilePath, Snapshot, Version};
@@ -25,6 +26,7 @@ use crate::table::{FilePath, Snapshot, Version};
 pub enum Kind {
     Append,
     Overwrite,
+    ReplacePartitions,
     Restore,
     Create,
     /// Properties and no file.
@@ -37,6 +39,7 @@ impl Kind {
         match self {
             Kind::Append => "append",
             Kind::Overwrite => "overwrite",
+            Kind::ReplacePartitions => "replace_partitions",
             Kind::Restore => "restore",
             Kind::Create => "create",
             Kind::Properties => "properties",
@@ -46,11 +49,26 @@ impl Kind {
     /// The name in commitInfo, as other engines know it.
     pub fn operation(self) -> &'static str {
         match self {
-            Kind::Append | Kind::Overwrite => "WRITE",
+            Kind::Append | Kind::Overwrite | Kind::ReplacePartitions => "WRITE",
             Kind::Restore => "RESTORE",
             Kind::Create => "CREATE TABLE AS SELECT",
             Kind::Properties => "SET TBLPROPERTIES",
         }
+    }
+
+    /// What of the table such a commit stands on. An absolute one stands on all of it: whatever
+    /// slipped in is taken away as well.
+    fn read(self) -> Read {
+        match self {
+            Kind::Append | Kind::Properties => Read::Nothing,
+            // Of one that replaces partitions the plan knows better: these.
+            Kind::Overwrite | Kind::ReplacePartitions | Kind::Restore | Kind::Create => Read::All,
+        }
+    }
+
+    /// Whether it overlooks nothing that came before it, whatever the table's isolation level.
+    pub fn is_absolute(self) -> bool {
+        !matches!(self, Kind::Append | Kind::Properties)
     }
 }
 
@@ -121,6 +139,9 @@ pub struct Upload {
     /// Index among the manifest's files.
     pub source: usize,
     pub to: FilePath,
+    /// An earlier attempt gave the very file that name. It may have ended before that was durable,
+    /// and the file may have been written to since.
+    pub is_there: bool,
 }
 
 /// What a commit will do.
@@ -140,6 +161,8 @@ pub struct Plan {
     pub changes: Vec<String>,
     /// Highest row id given out before it; -1: none. Those above are its own.
     pub row_id_mark: i64,
+    /// What of the table it stands on.
+    pub read: Read,
 }
 
 /// What `result` tells.
@@ -157,11 +180,14 @@ pub struct Counts {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     pub path: FilePath,
+    /// Whether it has to be uploaded, or once more made ready where it is.
     pub uploads: bool,
 }
 
 /// Chooses the name of a data file. A name is kept where nobody had it, or where its bytes are
-/// there already; no file is ever overwritten.
+/// there already; no file is ever overwritten. Nor is a name kept that other readers can't open:
+/// one with control characters would close the whole table to delta-rs.
+/// Errors: [`Error::Refused`] for such a directory, which can't be given another name.
 pub fn target(
     file: &StagedFile,
     facts: &PathFacts,
@@ -172,9 +198,17 @@ pub fn target(
         return Ok(Target { path: path.clone(), uploads: false });
     }
     let keep = |uploads| Ok(Target { path: file.path.clone(), uploads });
-    let is_free = facts.collision.is_none() && !taken.contains(&file.path);
+    let is_plain = |name: &str| !name.contains(|c: char| c.is_ascii_control());
+    let (directory, name) = file.path.as_str().rsplit_once('/').unwrap_or(("", file.path.as_str()));
+    if !is_plain(directory) {
+        return Err(Error::Refused(format!(
+            "{directory:?} has a control character in its name, which other readers of the table \
+             can't open; in a partition's directory write it as %0A, or rename the directory"
+        )));
+    }
+    let is_free = facts.collision.is_none() && !taken.contains(&file.path) && is_plain(name);
     match facts.presence {
-        Presence::Ours if is_free => keep(false),
+        Presence::Ours if is_free => keep(true),
         // Bytes of a file that the table had. One that it never had may be another writer's, who
         // will commit it himself: then each has to have his own.
         Presence::Same if is_free && facts.held => keep(false),
@@ -184,7 +218,8 @@ pub fn target(
     }
 }
 
-/// `<stem>-<short id>.parquet`, in the same directory, within the limit of a name.
+/// `<stem>-<short id>.parquet`, in the same directory, within the limit of a name; control
+/// characters of the stem are written as `_`.
 pub fn renamed(
     path: &FilePath,
     taken: &BTreeSet<FilePath>,
@@ -193,6 +228,7 @@ pub fn renamed(
     let name = path.file_name();
     let directory = &path.as_str()[..path.as_str().len() - name.len()];
     let stem = name.strip_suffix(".parquet").unwrap_or(name);
+    let stem = stem.replace(|c: char| c.is_ascii_control(), "_");
     loop {
         let ending = format!("-{}.parquet", fresh_id());
         let mut end = stem.len().min(NAME_BYTES_MAX - ending.len());
@@ -277,7 +313,8 @@ impl Draft<'_> {
             && self.newest.is_some_and(is_append_only)
         {
             return Err(Error::AppendOnly(format!(
-                "the table takes only appends (delta.appendOnly), and this would remove {}{}",
+                "the table takes only appends, and this would remove {}{}; append, or set \
+                 delta.appendOnly to false first",
                 remove.path,
                 match self.removes.len() - 1 {
                     0 => String::new(),
@@ -330,12 +367,12 @@ impl Draft<'_> {
         let removed: i64 = self.removes.iter().filter_map(|remove| remove.size).sum();
         let metrics = match self.kind {
             Kind::Restore => json!({
-                "numRestoredFiles": self.adds.len().to_string(),
+                "numRestoredFiles": new().count().to_string(),
                 "restoredFilesSize": bytes.to_string(),
                 "numRemovedFiles": self.removes.len().to_string(),
                 "removedFilesSize": removed.to_string(),
             }),
-            Kind::Append | Kind::Overwrite | Kind::Create => json!({
+            Kind::Append | Kind::Overwrite | Kind::ReplacePartitions | Kind::Create => json!({
                 "numFiles": new().count().to_string(),
                 "numOutputRows": rows.unwrap_or(0).to_string(),
                 "numOutputBytes": bytes.to_string(),
@@ -381,6 +418,7 @@ impl Plan {
             kept: BTreeSet::new(),
             changes: Vec::new(),
             row_id_mark: -1,
+            read: kind.read(),
         }
     }
 

@@ -12,19 +12,19 @@ use super::checkpoint::now_ms;
 use super::examine::{self, Examined};
 use super::facts::{self, blocking};
 use super::options::Mode;
-use super::plan::{Kind, Newest, PathFacts, Plan, Presence};
+use super::plan::{Newest, PathFacts, Plan, Presence};
 use super::prepare::Prepared;
 use super::publish::Publications;
 use super::write;
 use crate::error::{Error, Result};
 use crate::log::action::Action;
 use crate::log::changes::Changes;
-use crate::log::conflict::{Isolation, Read, Transaction, decide};
+use crate::log::conflict::{Isolation, Transaction, decide};
 use crate::log::listing::{commit_name, log_path};
 use crate::log::protocol::supports;
 use crate::log::rebase::{Base, rebase};
 use crate::table::restore;
-use crate::table::{FilePath, Snapshot, Table, Version};
+use crate::table::{FilePath, Progress, Snapshot, Table, Version};
 
 /// More commits than these, or more bytes of them, are not read one by one: the plan is made again.
 const WINNERS_MAX: u64 = 64;
@@ -38,6 +38,7 @@ pub struct Planner {
     unique: Option<String>,
     /// What the last plan stood on: a version, and what was known of the staged names.
     ground: Option<(Newest, Vec<PathFacts>)>,
+    progress: Progress,
 }
 
 /// The newest version at the last look; `None`: there is no table yet. Errors:
@@ -74,7 +75,7 @@ async fn with_snapshot(
 ) -> Result<Newest> {
     let needs_all = prepared.log.is_some()
         || prepared.properties.needs_files()
-        || prepared.options.mode() == Mode::Overwrite
+        || prepared.options.mode() != Mode::Append
         || ["rowTracking", "clustering"].iter().any(|name| supports(&newest.protocol, name));
     if needs_all {
         let snapshot = Snapshot::load(table.store(), Some(newest.version)).await?;
@@ -84,6 +85,11 @@ async fn with_snapshot(
 }
 
 impl Planner {
+    /// A planner that tells how far it is.
+    pub fn telling(progress: &Progress) -> Planner {
+        Planner { progress: progress.clone(), ..Planner::default() }
+    }
+
     /// Plans the commit against one newest version.
     pub async fn plan(
         &mut self,
@@ -97,7 +103,8 @@ impl Planner {
             None => None,
         };
         let files = &prepared.manifest.files;
-        let presence = facts::gather(table.store(), files, &publications.ours).await?;
+        let presence = facts::gather(table.store(), files, publications, &self.progress);
+        let presence = presence.await?;
         let of = |known: Option<&facts::Known<'_>>| {
             facts::facts(known, files, &presence, &publications.ours)
         };
@@ -122,6 +129,7 @@ impl Planner {
                 fresh_id: &mut fresh_id,
             });
         }
+        self.progress.tell("fits files to the table");
         let examined = self.examine(table, prepared, newest.as_ref()).await?;
         write::plan(write::Input {
             newest: newest.as_ref(),
@@ -271,12 +279,11 @@ fn check(plan: &Plan, newest: &Newest, winners: &[Changes]) -> Result<()> {
         return Err(Error::Conflict(why.into()));
     }
     let changes = Changes::of(&plan.info, &plan.actions)?;
-    let (read, isolation) = match plan.kind {
-        Kind::Append | Kind::Properties => (Read::Nothing, Isolation::of(&newest.metadata)),
-        // Both are absolute: whatever slipped in is taken away as well.
-        Kind::Overwrite | Kind::Restore | Kind::Create => (Read::All, Isolation::Serializable),
+    let isolation = match plan.kind.is_absolute() {
+        true => Isolation::Serializable,
+        false => Isolation::of(&newest.metadata),
     };
-    let mine = Transaction { changes: &changes, read: &read, isolation };
+    let mine = Transaction { changes: &changes, read: &plan.read, isolation };
     for winner in winners {
         decide(&mine, winner).map_err(|conflict| Error::Conflict(conflict.to_string()))?;
         // Statistics follow the clustering, and a restore sets domains back.

@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::digests;
 use super::examine::{self, Opened};
 use super::facts::blocking;
+use super::holes;
 use super::manifest::Manifest;
 use super::options::Options;
 use super::plan::{Newest, is_on};
@@ -19,7 +20,7 @@ use crate::log::history::History;
 use crate::log::listing::{commit_name, log_path};
 use crate::store::Store;
 use crate::table::staging::{Content, StagedEntry};
-use crate::table::{FilePath, Snapshot, Version};
+use crate::table::{FilePath, Progress, Snapshot, Version};
 
 /// Footers that are read at a time.
 const FOOTERS_AT_ONCE: usize = 8;
@@ -53,15 +54,25 @@ impl Prepared {
         (options, properties): (&str, &str),
         log_store: Option<Store>,
         table: &Store,
+        progress: &Progress,
     ) -> Result<Prepared> {
         let options = Options::parse(options)?;
         let properties = Properties::parse(properties)?;
         let mut manifest = Manifest::of(entries)?;
+        let mut digested = BTreeSet::new();
         if let Some(list) = manifest.digests.clone() {
             // Before the log is read, for it may be what was damaged.
             let (files, store) = (manifest.with_digests(), table.clone());
-            blocking(move || digests::check(&list, &files, &store)).await?;
+            let progress = progress.clone();
+            let check = move || digests::check(&list, &files, &store, &progress);
+            digested = blocking(check).await?;
         }
+        let digested = Arc::new(digested);
+        let holes = |entries: Vec<StagedEntry>| {
+            let (store, digested) = (table.clone(), digested.clone());
+            blocking(move || holes::check(&entries, &digested, &store))
+        };
+        holes(manifest.serving.clone()).await?;
         let log = match log_store {
             Some(_) if !manifest.has_log => return Err(empty_log()),
             Some(store) => {
@@ -70,6 +81,15 @@ impl Prepared {
             }
             None => None,
         };
+        if let Some(log) = &log {
+            manifest.take_in(|path| log.names(path));
+        }
+        holes(manifest.data()).await?;
+        if log.is_none() {
+            let (hidden, store) = (manifest.hidden(), table.clone());
+            let check = move || hidden.iter().try_for_each(|it| examine::check_hidden(it, &store));
+            blocking(check).await?;
+        }
         let (mut opened, mut rows) = (Vec::new(), BTreeMap::new());
         let mut wanted = manifest.files.clone();
         wanted.retain(|file| {
@@ -77,6 +97,7 @@ impl Prepared {
             let is_spooled = matches!(file.entry.content, Content::Spooled(_));
             log.is_none() || (is_spooled && !file.is_vector())
         });
+        progress.count("reads footers", wanted.len() as u64, 0);
         let store = table.clone();
         let footers = wanted.into_iter().map(move |file| {
             let store = store.clone();
@@ -84,6 +105,7 @@ impl Prepared {
         });
         let mut footers = stream::iter(footers).buffered(FOOTERS_AT_ONCE);
         while let Some(file) = footers.try_next().await? {
+            progress.advance(1, 0);
             // A backup may have very many files, and of these no more is needed.
             match log.is_some() {
                 true => drop(rows.insert(file.path, file.footer.rows())),
@@ -132,11 +154,12 @@ fn empty_log() -> Error {
 
 impl StagedLog {
     async fn read(store: &Store, options: &Options, properties: &Properties) -> Result<StagedLog> {
-        let doing = "the staged _delta_log";
+        let doing = "the staged _delta_log can't be restored from, bring a whole one";
         if options.said_mode.is_some() || options.merge_schema.is_some() {
             return Err(Error::Refused(
                 "a staged _delta_log makes the table what it says: the options mode and \
-                 merge_schema have no meaning beside it; remove them"
+                 merge_schema have no meaning beside it; take them out of \
+                 .deltafs/options"
                     .into(),
             ));
         }

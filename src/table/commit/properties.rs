@@ -60,6 +60,11 @@ impl Properties {
             if key.is_empty() {
                 return Err(Error::Refused(format!("property line {line:?} has no name")));
             }
+            if matches!(key, "mode" | "merge_schema" | "txn") {
+                return Err(Error::Refused(format!(
+                    "{key} is an option of the commit; write it to .deltafs/options"
+                )));
+            }
             let is_deltas = key.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("delta."));
             let name = if is_deltas { key.to_lowercase() } else { key.to_owned() };
             if !seen.insert(name) {

@@ -23,6 +23,8 @@ pub struct CommitSummary {
     pub bytes_written: u64,
     /// Staged names that are no part of a table.
     pub left_out: Vec<String>,
+    /// The version that a staged log ends with: the one of the backup.
+    pub restored: Option<Version>,
     /// Why there is no version, where the files alone don't say it: a sentence.
     pub reason: Option<String>,
 }
@@ -44,6 +46,7 @@ impl CommitSummary {
             repaired: counts.repaired,
             bytes_written,
             left_out,
+            restored: None,
             reason: None,
         }
     }
@@ -61,6 +64,9 @@ impl CommitSummary {
             "bytes_written": self.bytes_written,
             "left_out": self.left_out,
         });
+        if let Some(restored) = self.restored {
+            value["restored_version"] = restored.0.into();
+        }
         if let Some(reason) = &self.reason {
             value["reason"] = reason.as_str().into();
         }
@@ -84,6 +90,7 @@ impl CommitSummary {
                 .flatten()
                 .filter_map(|path| path.as_str().map(str::to_owned))
                 .collect(),
+            restored: value.get("restored_version").and_then(Value::as_u64).map(Version),
             reason: value.get("reason").and_then(Value::as_str).map(str::to_owned),
         }
     }
@@ -102,7 +109,12 @@ pub fn running() -> Value {
 /// The content of `result` after a commit that failed: the sentence, and what kind of failure.
 pub fn failure(error: &Error) -> Value {
     let state = if matches!(error, Error::Unknown(_)) { "unknown" } else { "refused" };
-    json!({ "state": state, "error": error.to_string(), "error_kind": kind(error) })
+    let remedy = match error {
+        Error::NoSpace(_) => "; make space there, then sync again",
+        Error::Quota(_) => "; remove files of the same owner or raise the quota, then sync again",
+        _ => "",
+    };
+    json!({ "state": state, "error": format!("{error}{remedy}"), "error_kind": kind(error) })
 }
 
 fn kind(error: &Error) -> &'static str {
@@ -115,7 +127,7 @@ fn kind(error: &Error) -> &'static str {
         Error::NameTooLong(_) => "NameTooLong",
         Error::ReadOnly(_) => "ReadOnly",
         Error::Conflict(_) => "Conflict",
-        Error::Busy(_) => "Busy",
+        Error::Busy(_) | Error::Sealed(_) => "Busy",
         Error::Refused(_) => "Refused",
         Error::AppendOnly(_) => "AppendOnly",
         Error::CatalogManaged(_) => "CatalogManaged",

@@ -76,7 +76,7 @@ struct Race {
 async fn race(options: &'static str, ids: &[i64], rivals: &[&[Value]]) -> Race {
     let base = base().await;
     let folder = tempfile::tempdir().unwrap();
-    let case = case("race", options, ids, &[], &[]);
+    let case = case(options, ids);
     let mut calls = [0, 0];
     let mut raced = None;
     for (turn, rivals) in [&[], rivals].into_iter().enumerate() {
@@ -211,11 +211,11 @@ async fn a_file_that_needed_no_add_gets_one_when_it_was_taken_away_meanwhile() {
         let is_taken = rival["remove"]["path"] == "3.parquet";
         let base = base().await;
         let folder = tempfile::tempdir().unwrap();
-        let first = staged(&folder.path().join("first"), &case("", "", &[3], &[], &[])).await;
+        let first = staged(&folder.path().join("first"), &case("", &[3])).await;
         commit(&table(&base.store()), &first).await.unwrap();
         let store = base.fork(None);
         store.let_in([(path(VERSIONS + 1), entry(&[rival]))]);
-        let both = staged(&folder.path().join("both"), &case("", "", &[3, 4], &[], &[])).await;
+        let both = staged(&folder.path().join("both"), &case("", &[3, 4])).await;
         let summary = commit(&table(&store.store()), &both).await.unwrap();
         assert_eq!(summary.version, Some(Version(VERSIONS + 2)));
         assert_eq!(summary.files_added, if is_taken { 2 } else { 1 });
@@ -241,7 +241,7 @@ async fn so_many_rivals_that_reading_them_is_no_gain_are_not_read_one_by_one() {
     let base = base().await;
     let store = base.fork(None);
     let folder = tempfile::tempdir().unwrap();
-    let staging = staged(folder.path(), &case("", "", &[3], &[], &[])).await;
+    let staging = staged(folder.path(), &case("", &[3])).await;
     store.let_in((VERSIONS..).zip(&rivals).map(|(at, rival)| (path(at), entry(rival))));
     let summary = commit(&table(&store.store()), &staging).await.unwrap();
     assert_eq!(summary.version, Some(Version(VERSIONS + 70)));

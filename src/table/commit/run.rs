@@ -1,7 +1,7 @@
 //! Drives one commit from the seal to the proof.
 //!
 //! ```text
-//! seal → settle what an earlier attempt left → read what was staged
+//! settle what an earlier attempt left → seal → read what was staged
 //!      → look at the table → plan → publish data → journal → send → proof → empty the staging
 //!             ↑   |                                ↑        |
 //!             |   |__ rebase, where none of the winners ____|  another commit got in between
@@ -30,11 +30,11 @@ use super::report::{self, CommitSummary};
 use super::send::{Author, Sent, author, send};
 use crate::error::{Error, Result};
 use crate::log::action::Action;
-use crate::table::staging::{Attempt, Sealed, StagedIdentity};
+use crate::table::staging::{Attempt, Held, Sealed, StagedIdentity};
 use crate::table::{BoardLine, FilePath, Table, Version};
 
 /// How often a commit is planned again because another one got in between.
-const TRIES_MAX: u32 = 1000;
+const TRIES_MAX: u32 = if cfg!(test) { 40 } else { 1000 };
 /// Longest pause between two tries; they are spread below it, so that two daemons don't keep step.
 const PAUSE_MS_MAX: u64 = 50;
 
@@ -43,6 +43,8 @@ pub struct Done {
     pub summary: CommitSummary,
     /// What is taken out of the staging directory now.
     pub staged: Vec<StagedIdentity>,
+    /// The properties that the table has now, as they were set.
+    pub properties: String,
 }
 
 /// A commit under way.
@@ -59,6 +61,9 @@ pub struct Run<'a> {
     lost: Option<Plan>,
 }
 
+/// What the journal has in place of a txnId where nothing was sent: the transaction was found.
+const FOUND_PREFIX: &str = "in the table: ";
+
 /// What became of one try.
 enum Try {
     Done(Done),
@@ -66,25 +71,26 @@ enum Try {
     Again,
 }
 
-/// Commits a sealed staging directory. Errors: the store's, and what the table refuses.
-pub async fn run(table: &Arc<Table>, sealed: &Arc<Sealed>, line: &BoardLine<'_>) -> Result<Done> {
-    let slot = match settle(table, sealed).await? {
-        Settled::Committed(done) => return Ok(done),
-        Settled::Open(slot) => slot,
-    };
+/// Commits what was sealed. `slot`: the version and txnId of an attempt that may still arrive,
+/// whose files these are. Errors: the store's, and what the table refuses.
+pub async fn run(
+    table: &Arc<Table>,
+    sealed: &Arc<Sealed>,
+    slot: Option<(Version, String)>,
+    line: &BoardLine<'_>,
+) -> Result<Done> {
     line.tell("reads what was staged");
-    let (entries, (options, properties), log_store) = {
+    let (entries, log_store) = {
         let sealed = sealed.clone();
         blocking(move || {
             // The staged log first: reading it may make files of references.
             let log_store = sealed.log_store()?;
-            let lines = (sealed.options_text(), sealed.properties_text());
-            Ok((sealed.files()?, lines, log_store))
+            Ok((sealed.files()?, log_store))
         })
         .await?
     };
-    let lines = (options.as_str(), properties.as_str());
-    let prepared = Prepared::read(entries, lines, log_store, table.store()).await?;
+    let lines = (sealed.options(), sealed.properties());
+    let prepared = Prepared::read(entries, lines, log_store, table.store(), line).await?;
     let mut run = Run {
         table,
         sealed,
@@ -92,11 +98,12 @@ pub async fn run(table: &Arc<Table>, sealed: &Arc<Sealed>, line: &BoardLine<'_>)
         prepared: &prepared,
         publications: Publications::default(),
         slot,
-        planner: Planner::default(),
+        planner: Planner::telling(line),
         lost: None,
     };
     let result = run.until_done().await;
-    if result.as_ref().is_err_and(|error| !matches!(error, Error::Unknown(_))) {
+    // A journaled attempt knows its files by these times, and whoever settles it needs all of them.
+    if result.is_err() && matches!(sealed.attempt(), Ok(None)) {
         run.publications.give_times_back();
     }
     result
@@ -130,12 +137,16 @@ impl Run<'_> {
             match settle(self.table, self.sealed).await? {
                 Settled::Committed(done) => return Ok(Try::Done(done)),
                 Settled::Open(slot) => self.slot = slot,
+                Settled::Spent => {
+                    self.clear_attempt().await?;
+                    self.slot = None;
+                }
             }
         }
         if let Some(newest) = &newest
             && let Some(txn) = written_txn(self.table, prepared, newest.version)?
         {
-            return Ok(Try::Done(self.nothing(kind(prepared, true), &txn)?));
+            return Ok(Try::Done(self.nothing(newest.version, &txn).await?));
         }
         if newest.is_none() && prepared.log.is_some() {
             return match import::run(self).await? {
@@ -158,13 +169,16 @@ impl Run<'_> {
             let sealed = self.sealed.clone();
             blocking(move || sealed.set_result(&report::text(&report::running()))).await?;
         }
-        let line = self.line;
-        let published = self
-            .publications
-            .publish(self.table.store(), &prepared.manifest.files, &plan.uploads, |done, total| {
-                line.tell(format!("publishes files: {done} of {total}"));
-            })
-            .await?;
+        self.sealed.uploading();
+        self.publications.keeps_times = self.slot.is_some();
+        let published = self.publications.publish(
+            self.table.store(),
+            self.sealed,
+            &prepared.manifest.files,
+            &plan.uploads,
+            self.line,
+        );
+        let published = published.await?;
         if published == Published::NameTaken {
             return Ok(Try::Again);
         }
@@ -173,7 +187,7 @@ impl Run<'_> {
             if !prepared.properties.is_empty() {
                 summary.reason = Some("the table has these properties already".into());
             }
-            return Ok(Try::Done(Done { summary, staged: self.all_staged()? }));
+            return Ok(Try::Done(self.done(summary, self.all_staged().await?)));
         }
         self.send(plan).await
     }
@@ -203,17 +217,17 @@ impl Run<'_> {
                     _ => None,
                 });
                 self.after(plan.version, metadata).await;
-                Ok(Try::Done(Done { summary, staged }))
+                Ok(Try::Done(self.done(summary, staged)))
             }
             Sent::Lost => {
                 // Settled: the version is another's. If the next plan is refused, the staging
                 // directory must be open to the user again.
-                self.sealed.clear_attempt()?;
+                self.clear_attempt().await?;
                 self.lost = Some(plan);
                 Ok(Try::Again)
             }
             Sent::NotThere(error) => {
-                self.sealed.clear_attempt()?;
+                self.clear_attempt().await?;
                 Err(error.during(&format!("commit version {}", plan.version)))
             }
         }
@@ -233,8 +247,8 @@ impl Run<'_> {
                 txn_id: txn_id.to_owned(),
                 version: version.0,
                 result: summary.to_json(),
-                options: self.sealed.options_text(),
-                properties: self.sealed.properties_text(),
+                options: self.sealed.options().to_owned(),
+                properties: self.sealed.properties().to_owned(),
                 log_folder,
                 files: Vec::new(),
             },
@@ -246,6 +260,12 @@ impl Run<'_> {
             Ok(attempt)
         })
         .await
+    }
+
+    /// Takes the journaled attempt back: it is known not to be in the table.
+    pub async fn clear_attempt(&self) -> Result<()> {
+        let sealed = self.sealed.clone();
+        blocking(move || sealed.clear_attempt()).await
     }
 
     /// What follows a commit; no failure here is one of the commit.
@@ -261,8 +281,10 @@ impl Run<'_> {
         }
     }
 
-    /// What is staged was committed before, says its transaction.
-    fn nothing(&self, kind: Kind, txn: &str) -> Result<Done> {
+    /// What is staged was committed before, says its transaction. Journaled, for a crash between
+    /// the end of the transaction and that of the files would make either serve the next batch.
+    async fn nothing(&self, newest: Version, txn: &str) -> Result<Done> {
+        let kind = kind(self.prepared, true);
         let counts = super::plan::Counts::default();
         let manifest = &self.prepared.manifest;
         let mut summary = CommitSummary::new(None, kind, counts, 0, manifest.left_out_paths());
@@ -272,21 +294,39 @@ impl Run<'_> {
             more => format!("; {more} staged files were taken away"),
         };
         summary.reason = Some(format!("txn {txn} is in the table already{taken}"));
-        Ok(Done { summary, staged: self.all_staged()? })
+        let staged = self.all_staged().await?;
+        if !staged.is_empty() {
+            self.journal(&format!("{FOUND_PREFIX}{txn}"), newest, &summary, None).await?;
+        }
+        Ok(self.done(summary, staged))
+    }
+
+    /// A commit of ours that ended well.
+    pub fn done(&self, summary: CommitSummary, staged: Vec<StagedIdentity>) -> Done {
+        Done { summary, staged, properties: self.sealed.properties().to_owned() }
     }
 
     pub fn summary(&self, version: Option<Version>, kind: Kind, plan: &Plan) -> CommitSummary {
         let left_out = self.prepared.manifest.left_out_paths();
-        CommitSummary::new(version, kind, plan.counts, self.publications.bytes, left_out)
+        let restored = self.prepared.log.as_ref().map(|log| log.snapshot.version);
+        let bytes = self.publications.bytes;
+        CommitSummary {
+            restored,
+            ..CommitSummary::new(version, kind, plan.counts, bytes, left_out)
+        }
     }
 
     /// What is staged, where it is all in the table; nothing, where nothing of it was data.
-    fn all_staged(&self) -> Result<Vec<StagedIdentity>> {
+    async fn all_staged(&self) -> Result<Vec<StagedIdentity>> {
         let manifest = &self.prepared.manifest;
         if manifest.files.is_empty() && !manifest.has_log {
             return Ok(Vec::new());
         }
-        Ok(self.sealed.files()?.into_iter().map(|entry| entry.identity).collect())
+        let sealed = self.sealed.clone();
+        let identities = move || {
+            sealed.files().map(|files| files.into_iter().map(|entry| entry.identity).collect())
+        };
+        blocking(identities).await
     }
 }
 
@@ -325,28 +365,29 @@ pub enum Settled {
     /// It is not in the table. Where its version is still open, it may yet land: whoever sends
     /// again sends under the same txnId.
     Open(Option<(Version, String)>),
+    /// It is not in the table and never will be; the journal is to forget it.
+    Spent,
 }
 
 /// Settles the attempt that the journal has, if any, by looking at the table.
-pub async fn settle(table: &Arc<Table>, sealed: &Arc<Sealed>) -> Result<Settled> {
-    let Some(attempt) = sealed.attempt()? else { return Ok(Settled::Open(None)) };
+pub async fn settle(table: &Arc<Table>, held: &Held) -> Result<Settled> {
+    let Some(attempt) = held.attempt()? else { return Ok(Settled::Open(None)) };
     let version = Version(attempt.version);
-    let found = match import::is_one(&attempt) {
-        true => import::author(table, sealed, &attempt).await?,
-        false => sent_author(table, version, &attempt.txn_id).await?,
+    let found = match &attempt.txn_id {
+        found if found.starts_with(FOUND_PREFIX) => Author::Us,
+        _ if import::is_one(&attempt) => import::author(table, &attempt).await?,
+        sent => sent_author(table, version, sent).await?,
     };
     match found {
         Author::Us => {
             let summary = CommitSummary::from_json(&attempt.result);
-            Ok(Settled::Committed(Done { summary, staged: attempt.files }))
+            let (staged, properties) = (attempt.files, attempt.properties);
+            Ok(Settled::Committed(Done { summary, staged, properties }))
         }
         Author::Nobody if !import::is_one(&attempt) => {
             Ok(Settled::Open(Some((version, attempt.txn_id))))
         }
-        Author::Nobody | Author::Another => {
-            sealed.clear_attempt()?;
-            Ok(Settled::Open(None))
-        }
+        Author::Nobody | Author::Another => Ok(Settled::Spent),
     }
 }
 
@@ -372,7 +413,11 @@ async fn sent_author(table: &Arc<Table>, version: Version, txn_id: &str) -> Resu
 }
 
 /// The options' transaction, where the table has it already.
-fn written_txn(table: &Arc<Table>, prepared: &Prepared, newest: Version) -> Result<Option<String>> {
+pub fn written_txn(
+    table: &Arc<Table>,
+    prepared: &Prepared,
+    newest: Version,
+) -> Result<Option<String>> {
     let Some((app_id, version)) = &prepared.options.txn else { return Ok(None) };
     let written = table.read(|history| history.txn_version(app_id, newest))?;
     let is_written = written.is_some_and(|written| written >= *version);
@@ -385,5 +430,6 @@ fn kind(prepared: &Prepared, exists: bool) -> Kind {
         (_, false, _) => Kind::Create,
         (false, true, super::options::Mode::Append) => Kind::Append,
         (false, true, super::options::Mode::Overwrite) => Kind::Overwrite,
+        (false, true, super::options::Mode::ReplacePartitions) => Kind::ReplacePartitions,
     }
 }

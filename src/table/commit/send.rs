@@ -17,7 +17,7 @@ use crate::table::Version;
 /// How often one entry is sent while nobody can say what became of it.
 const SENDS_MAX: u32 = 3;
 /// How long is waited before it is sent again.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 100 });
 
 /// What became of a log entry.
 #[derive(Debug)]
@@ -53,7 +53,11 @@ pub async fn send(
         if attempt > 0 {
             tokio::time::sleep(PAUSE * attempt).await;
         }
-        let failure = match store.create(&path, entry.clone()).await {
+        let sent = match version {
+            Version(0) => store.create(&path, entry.clone()).await,
+            _ => store.create_beside(&path, entry.clone()).await,
+        };
+        let failure = match sent {
             Ok(Created::Created) => return Ok(Sent::Committed),
             Ok(Created::ExistsAlready) => None,
             Err(error) => Some(error),
@@ -79,7 +83,8 @@ pub async fn send(
     )))
 }
 
-/// Looks a version up and tells whose it is.
+/// Looks a version up and tells whose it is; what is ours is durable then, for whoever wrote it may
+/// have ended, or failed, before that.
 pub async fn author(store: &Store, version: Version, txn_id: &str) -> Result<Author> {
     let bytes = match store.read(&log_path(&commit_name(version))).await {
         Ok(bytes) => bytes,
@@ -90,7 +95,11 @@ pub async fn author(store: &Store, version: Version, txn_id: &str) -> Result<Aut
         // Ours are whole, so what can't be read is another's.
         if let Ok(Some(Action::CommitInfo(info))) = Action::from_line(line) {
             let is_ours = info.txn_id.as_deref() == Some(txn_id);
-            return Ok(if is_ours { Author::Us } else { Author::Another });
+            if !is_ours {
+                return Ok(Author::Another);
+            }
+            store.make_durable(&log_path(&commit_name(version))).await?;
+            return Ok(Author::Us);
         }
     }
     Ok(Author::Another)
@@ -114,6 +123,7 @@ fn is_final(error: &Error) -> bool {
         | Error::NotEmpty(_)
         | Error::Conflict(_)
         | Error::Busy(_)
+        | Error::Sealed(_)
         | Error::AppendOnly(_)
         | Error::CatalogManaged(_)
         | Error::Damaged(_)
@@ -126,7 +136,7 @@ fn is_final(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::fault::{Fault, FaultStore};
+    use crate::store::fault::{Call, Fault, FaultStore, Mode};
 
     fn full() -> object_store::Error {
         let source = std::io::Error::from(std::io::ErrorKind::StorageFull).into();
@@ -135,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_may_still_arrive_is_not_said_to_be_not_there() {
-        let fault = Fault { at: 0, applied: false, for_good: false };
+        let fault = Fault { call: Call::Entry, at: 0, mode: Mode::Before, for_good: false };
         for in_flight in [false, true] {
             let store = FaultStore::default().fork(Some(fault)).failing_with(full).store();
             let entry = Bytes::from_static(b"{\"commitInfo\":{\"txnId\":\"t\"}}\n");

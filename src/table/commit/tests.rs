@@ -115,7 +115,7 @@ pub async fn stage(table: &Arc<Table>, files: &[(&str, Vec<u8>)]) -> Stage {
         Owner { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw() };
     let name = uuid::Uuid::new_v4().to_string();
     let staging = table.staging().begin(name.as_ref(), 0o755, owner).unwrap();
-    let root = staging.seal().await.unwrap().root().to_path_buf();
+    let root = staging.files_path().to_path_buf();
     for (path, bytes) in files {
         put(&root.join(path), bytes);
     }

@@ -14,6 +14,8 @@ use super::properties::{self, Properties};
 use super::row_ids::row_id_mark;
 use crate::error::{Error, Result};
 use crate::log::action::{Add, Remove};
+use crate::log::conflict::Read;
+use crate::log::partition_set::PartitionSet;
 use crate::log::protocol::{check_commit, check_write};
 use crate::table::{FilePath, Snapshot};
 
@@ -39,7 +41,23 @@ impl Input<'_> {
             (None, _) => Kind::Create,
             (Some(_), Mode::Append) => Kind::Append,
             (Some(_), Mode::Overwrite) => Kind::Overwrite,
+            (Some(_), Mode::ReplacePartitions) => Kind::ReplacePartitions,
         }
+    }
+
+    /// The partitions that the files are of. Errors: [`Error::Refused`], where the table has none.
+    fn partitions(&self) -> Result<PartitionSet> {
+        let Examined { protocol, metadata, files } = self.examined;
+        if metadata.partition_columns.is_empty() {
+            return Err(Error::Refused(
+                "mode=replace_partitions: the table has no partitions to be replaced; say \
+                 mode=overwrite to replace all of it, or mode=append"
+                    .into(),
+            ));
+        }
+        let mut partitions = PartitionSet::of_table(protocol, metadata)?;
+        files.iter().for_each(|file| partitions.insert(&file.partition_values));
+        Ok(partitions)
     }
 }
 
@@ -51,16 +69,18 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
         return Ok(plan);
     }
     check_commit(&input.examined.protocol)?;
+    let replaced = match input.options.mode() {
+        Mode::ReplacePartitions if !input.files.is_empty() => Some(input.partitions()?),
+        Mode::ReplacePartitions | Mode::Append | Mode::Overwrite => None,
+    };
     let wanted = choose(&mut input, &mut plan)?;
     let (adds, removes) = match (kind, snapshot(&input)) {
         // Properties alone take nothing's place.
         _ if input.files.is_empty() => (Vec::new(), Vec::new()),
-        (Kind::Overwrite, Some(snapshot)) => {
-            let (adds, mut removes) = difference(&snapshot.adds, wanted, input.now_ms);
-            removes.extend(snapshot.outside.values().map(|add| add.to_remove(input.now_ms)));
-            (adds, removes)
+        (Kind::Overwrite | Kind::ReplacePartitions, Some(snapshot)) => {
+            replace(snapshot, wanted, replaced.as_ref(), input.now_ms)
         }
-        (Kind::Overwrite, None) => {
+        (Kind::Overwrite | Kind::ReplacePartitions, None) => {
             return Err(Error::Damaged("BUG: an overwrite was planned without a snapshot".into()));
         }
         _ => {
@@ -76,7 +96,35 @@ pub fn plan(mut input: Input<'_>) -> Result<Plan> {
     if !adds.is_empty() {
         check_write(&input.examined.protocol, &input.examined.metadata)?;
     }
+    if let (Kind::ReplacePartitions, Some(partitions)) = (kind, replaced) {
+        plan.read = Read::Partitions(partitions);
+    }
     finish(input, plan, adds, removes)
+}
+
+/// What puts files in the place of all live ones, or of those of some partitions.
+fn replace(
+    snapshot: &Snapshot,
+    wanted: BTreeMap<FilePath, Added>,
+    partitions: Option<&PartitionSet>,
+    now_ms: i64,
+) -> (Vec<Added>, Vec<Remove>) {
+    let goes =
+        |add: &Add| partitions.is_none_or(|partitions| partitions.holds(&add.partition_values));
+    let outside = snapshot.outside.values().filter(|add| goes(add));
+    let outside: Vec<Remove> = outside.map(|add| add.to_remove(now_ms)).collect();
+    let (adds, mut removes) = match partitions {
+        None => difference(&snapshot.adds, wanted, now_ms),
+        Some(_) => {
+            // A wanted file that is live is never added again, whichever partition it is in.
+            let live = snapshot.adds.iter();
+            let live = live.filter(|(path, add)| goes(add) || wanted.contains_key(*path));
+            let live = live.map(|(path, add)| (path.clone(), add.clone())).collect();
+            difference(&live, wanted, now_ms)
+        }
+    };
+    removes.extend(outside);
+    (adds, removes)
 }
 
 fn finish(
@@ -93,6 +141,9 @@ fn finish(
     let (protocol, metadata) = (&examined.protocol, &examined.metadata);
     plan.changes.extend(properties::changes(input.newest, protocol, metadata));
     let (operation, parameters) = input.operation(&mut plan.kind, adds.len() + removes.len());
+    if plan.kind == Kind::Properties {
+        plan.read = Read::Nothing;
+    }
     plan.row_id_mark = snapshot(&input).and_then(|s| row_id_mark(&s.domains)).unwrap_or(-1);
     let draft = Draft {
         kind: plan.kind,
@@ -129,7 +180,8 @@ fn choose(input: &mut Input<'_>, plan: &mut Plan) -> Result<BTreeMap<FilePath, A
             plan.kept.insert(file.path.clone());
         }
         if target.uploads {
-            plan.uploads.push(Upload { source, to: target.path.clone() });
+            let is_there = facts.presence == Presence::Ours && target.path == file.path;
+            plan.uploads.push(Upload { source, to: target.path.clone(), is_there });
         }
         taken.insert(target.path.clone());
         let added = input.added(source, &target.path);
@@ -147,10 +199,15 @@ impl Input<'_> {
         }
         let metadata = &self.examined.metadata;
         let text = |value: Value| Value::String(value.to_string());
+        let replaces = matches!(*kind, Kind::Overwrite | Kind::ReplacePartitions);
         let mut parameters = json!({
-            "mode": if *kind == Kind::Overwrite { "Overwrite" } else { "Append" },
+            "mode": if replaces { "Overwrite" } else { "Append" },
             "partitionBy": text(json!(metadata.partition_columns)),
         });
+        if *kind == Kind::ReplacePartitions {
+            // As Spark's dynamic partition overwrite says it.
+            parameters["isDynamicPartitionOverwrite"] = true.into();
+        }
         if !self.properties.is_empty() {
             parameters["properties"] = self.properties.parameters()["properties"].take();
         }

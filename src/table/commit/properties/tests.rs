@@ -435,7 +435,7 @@ async fn properties_survive_a_daemon_and_go_with_the_commit_that_it_left() {
         version: 1,
         result: json!({"version": 1}),
         options: String::new(),
-        properties: sealed.properties_text(),
+        properties: sealed.properties().to_owned(),
         log_folder: None,
         files: Vec::new(),
     };

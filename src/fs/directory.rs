@@ -8,13 +8,14 @@ use fuser::{FileType, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDire
 
 use crate::error::{Error, Result};
 use crate::fs::State;
+use crate::fs::access::Caller;
 use crate::fs::attributes::{file_attr, file_type, listed_attr};
 use crate::fs::errno;
 use crate::fs::handle::{Handle, Listing, OpenDirectory};
 use crate::fs::lookup::gone;
 use crate::fs::serve::on_disk;
 use crate::fs::staged::Place;
-use crate::namespace::{Attributes, DirectoryEntry, Found};
+use crate::namespace::{Attributes, DirectoryEntry, Found, Node};
 use crate::table::staging::Stat;
 
 /// Offsets of `.` and `..`, which come before every entry. An entry's offset, which the kernel
@@ -46,7 +47,7 @@ fn add_entry(reply: &mut ReplyDirectoryPlus, index: usize, name: &OsStr, found: 
 
 /// A listing on its way to the kernel, with attributes.
 pub struct OpenListing {
-    place: Option<Place>,
+    node: Node,
     listing: Arc<Listing>,
     attributes: Attributes,
     lifetime: Duration,
@@ -133,7 +134,7 @@ impl State {
         let directory = open_directory(&handle)?;
         let listing = self.listing(directory).await?;
         let (attributes, lifetime) = self.attributes(directory.inode).await?;
-        Ok(OpenListing { place: Place::of(&directory.node), listing, attributes, lifetime })
+        Ok(OpenListing { node: directory.node.clone(), listing, attributes, lifetime })
     }
 
     /// Fills a reply with names and attributes, each of which counts as looked up, but for the
@@ -151,13 +152,13 @@ impl State {
                 return Ok(());
             }
         }
-        match (&*open.listing, &open.place) {
+        match (&*open.listing, Place::of(&open.node)) {
             (Listing::Namespace(listing), _) => {
-                self.fill_found(&listing.entries, first, reply);
+                self.fill_found(&open.node, &listing.entries, first, reply);
                 Ok(())
             }
             (Listing::Staged(entries), Some(place)) => {
-                self.fill_staged(place, entries, first, !dots.is_empty(), reply)
+                self.fill_staged(&place, entries, first, !dots.is_empty(), reply)
             }
             (Listing::Staged(_), None) => {
                 Err(errno::wrong_handle("read a directory: a staged listing of no staging"))
@@ -165,18 +166,32 @@ impl State {
         }
     }
 
-    fn fill_found(&self, entries: &[DirectoryEntry], first: usize, reply: &mut ReplyDirectoryPlus) {
+    fn fill_found(
+        &self,
+        directory: &Node,
+        entries: &[DirectoryEntry],
+        first: usize,
+        reply: &mut ReplyDirectoryPlus,
+    ) {
         for (index, entry) in entries.iter().enumerate().skip(first) {
-            let (full, node) = match &entry.found {
+            let now = self.namespace.staging_now(directory, &entry.name);
+            let found = match &now {
+                // Removed since the directory was opened.
+                Some(None) => continue,
+                Some(Some(found)) => Some(found),
+                None => entry.found.as_deref(),
+            };
+            let (full, inode, node) = match found {
                 Some(found) => {
-                    (add_entry(reply, index, &entry.name, found), Some(found.node.clone()))
+                    let full = add_entry(reply, index, &entry.name, found);
+                    (full, found.attributes.inode, Some(found.node.clone()))
                 }
-                None => (add_name(reply, index, entry), None),
+                None => (add_name(reply, index, entry), entry.inode, None),
             };
             if full {
                 return;
             }
-            self.inodes.remember(entry.inode, node);
+            self.inodes.remember(inode, node);
         }
     }
 
@@ -207,15 +222,20 @@ impl State {
         Ok(())
     }
 
-    /// Makes a directory durable: for a staging directory that is the commit.
-    pub(super) async fn sync_directory(&self, inode: u64) -> Result<()> {
+    /// Makes a directory durable: for a staging directory that is the commit. Errors: EACCES for a
+    /// caller who may not write there.
+    pub(super) async fn sync_directory(&self, inode: u64, caller: Caller) -> Result<()> {
         let node = self.inodes.node(inode)?;
         match Place::of(&node) {
             // Long, and no commit.
             Some(place) if !place.is_root() => {
                 on_disk(move || place.staging.sync_directory(place.id)).await
             }
-            _ => self.namespace.sync_directory(&node).await,
+            Some(place) => {
+                caller.check_may_commit(&place.staging.stat(place.id)?)?;
+                self.namespace.sync_directory(&node).await
+            }
+            None => self.namespace.sync_directory(&node).await,
         }
     }
 }

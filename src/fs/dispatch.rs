@@ -19,15 +19,17 @@ use fuser::{
 };
 
 use crate::error::Result;
+use crate::fs::access::Caller;
 use crate::fs::attributes::{file_attr, set_time};
 use crate::fs::directory::{OpenListing, fill_names};
 use crate::fs::handle::Listing;
+use crate::fs::reply::{reply_attr, reply_empty, reply_entry, reply_statfs};
 use crate::fs::serve::{Call, Refuse, conclude, guard, on_disk, serve, serve_later, serve_now};
 use crate::fs::staged::open_for;
 use crate::fs::write::Side;
 use crate::fs::{State, session};
-use crate::namespace::{Attributes, Found};
-use crate::table::staging::{Owner, SetAttributes, Space};
+use crate::namespace::Found;
+use crate::table::staging::{Owner, SetAttributes};
 
 /// What fuser calls, on several threads at once.
 pub struct Dispatch(pub Arc<State>);
@@ -59,34 +61,6 @@ impl Dispatch {
 
 fn owner(request: &Request) -> Owner {
     Owner { uid: request.uid(), gid: request.gid() }
-}
-
-fn reply_entry(reply: ReplyEntry, found: Found) {
-    let attr = file_attr(&found.attributes);
-    let (name, attributes) = (found.name_lifetime, found.attributes_lifetime);
-    reply.entry_with_ttls(&attributes, &name, &attr, Generation(0));
-}
-
-fn reply_attr(reply: ReplyAttr, (attributes, lifetime): (Attributes, std::time::Duration)) {
-    reply.attr(&lifetime, &file_attr(&attributes));
-}
-
-fn reply_empty(reply: ReplyEmpty, (): ()) {
-    reply.ok();
-}
-
-fn reply_statfs(reply: ReplyStatfs, space: Space) {
-    let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
-    reply.statfs(
-        space.blocks,
-        space.blocks_free,
-        space.blocks_available,
-        space.files,
-        space.files_free,
-        narrow(space.block_size),
-        narrow(space.name_max),
-        narrow(space.block_size),
-    );
 }
 
 impl Filesystem for Dispatch {
@@ -151,8 +125,9 @@ impl Filesystem for Dispatch {
         _device: u32,
         reply: ReplyEntry,
     ) {
-        let work = |fs: &State| fs.make_node(parent.0, name, mode, owner(request));
-        self.serve_now("mknod", parent, reply, work, reply_entry);
+        let (name, owner) = (name.to_owned(), owner(request));
+        let work = |fs: Arc<State>| async move { fs.make_node(parent.0, &name, mode, owner).await };
+        self.serve("mknod", parent, reply, work, reply_entry);
     }
 
     fn mkdir(
@@ -171,8 +146,9 @@ impl Filesystem for Dispatch {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let work = |fs: &State| fs.unlink(parent.0, name);
-        self.serve_now("unlink", parent, reply, work, reply_empty);
+        let name = name.to_owned();
+        let work = |fs: Arc<State>| async move { fs.unlink(parent.0, &name).await };
+        self.serve("unlink", parent, reply, work, reply_empty);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -196,8 +172,11 @@ impl Filesystem for Dispatch {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let work = |fs: &State| fs.rename(parent.0, name, new_parent.0, new_name, flags);
-        self.serve_now("rename", parent, reply, work, reply_empty);
+        let (name, new_name) = (name.to_owned(), new_name.to_owned());
+        let work = |fs: Arc<State>| async move {
+            fs.rename(parent.0, &name, new_parent.0, &new_name, flags).await
+        };
+        self.serve("rename", parent, reply, work, reply_empty);
     }
 
     fn link(
@@ -231,13 +210,15 @@ impl Filesystem for Dispatch {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let work = |fs: &State| fs.create(parent.0, name, mode, owner(request), open_for(flags));
+        let (name, owner, open) = (name.to_owned(), owner(request), open_for(flags));
+        let work =
+            |fs: Arc<State>| async move { fs.create(parent.0, &name, mode, owner, open).await };
         let finish = |reply: ReplyCreate, (found, handle): (Found, u64)| {
             let lifetime = found.name_lifetime.min(found.attributes_lifetime);
             let (attr, handle) = (file_attr(&found.attributes), FileHandle(handle));
             reply.created(&lifetime, &attr, Generation(0), handle, FopenFlags::empty());
         };
-        self.serve_now("create", parent, reply, work, finish);
+        self.serve("create", parent, reply, work, finish);
     }
 
     fn read(
@@ -269,16 +250,15 @@ impl Filesystem for Dispatch {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let kill_privileges = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
         // A request has at most 1 MiB.
         let finish = |reply: ReplyWrite, written| reply.written(written as u32);
         if self.0.write_waits(handle.0) {
             let data = data.to_vec();
-            let write = move |fs: &State| fs.write(handle.0, offset, &data, kill_privileges);
+            let write = move |fs: &State| fs.write(handle.0, offset, &data, write_flags);
             let work = |fs: Arc<State>| on_disk(move || write(&fs));
             return self.serve("write", inode, reply, work, finish);
         }
-        let work = |fs: &State| fs.write(handle.0, offset, data, kill_privileges);
+        let work = |fs: &State| fs.write(handle.0, offset, data, write_flags);
         self.serve_now("write", inode, reply, work, finish);
     }
 
@@ -305,7 +285,7 @@ impl Filesystem for Dispatch {
         reply: ReplyEmpty,
     ) {
         let work = |fs: &State| {
-            fs.handles.release(handle.0);
+            fs.release(handle.0);
             Ok(())
         };
         self.serve_now("release", inode, reply, work, reply_empty);
@@ -316,10 +296,10 @@ impl Filesystem for Dispatch {
         _: &Request,
         inode: INodeNo,
         handle: FileHandle,
-        data_only: bool,
+        _data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let work = |fs: Arc<State>| async move { fs.sync(handle.0, data_only).await };
+        let work = |fs: Arc<State>| async move { fs.sync(handle.0).await };
         self.serve("fsync", inode, reply, work, reply_empty);
     }
 
@@ -379,7 +359,7 @@ impl Filesystem for Dispatch {
 
     fn fsyncdir(
         &self,
-        _: &Request,
+        request: &Request,
         inode: INodeNo,
         _handle: FileHandle,
         _data_only: bool,
@@ -391,7 +371,8 @@ impl Filesystem for Dispatch {
             Err(error) => return serve_now(call, reply, || Err(error), reply_empty),
         };
         let fs = Arc::clone(&self.0);
-        let work = async move { fs.sync_directory(inode.0).await };
+        let caller = Caller::of(request);
+        let work = async move { fs.sync_directory(inode.0, caller).await };
         // `running` goes with the reply: it ends after it, whatever the outcome.
         let finish = move |reply: ReplyEmpty, ()| {
             reply.ok();

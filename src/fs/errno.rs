@@ -20,7 +20,7 @@ pub fn errno(error: &Error) -> Errno {
         Error::NameTooLong(_) => Errno::ENAMETOOLONG,
         Error::ReadOnly(_) => Errno::EROFS,
         Error::Conflict(_) => Errno::ESTALE,
-        Error::Busy(_) => Errno::EBUSY,
+        Error::Busy(_) | Error::Sealed(_) => Errno::EBUSY,
         Error::Refused(_) => Errno::EINVAL,
         Error::AppendOnly(_) | Error::CatalogManaged(_) | Error::NotPermitted(_) => Errno::EPERM,
         Error::Unsupported(_) => Errno::EOPNOTSUPP,
@@ -44,6 +44,7 @@ pub fn level(error: &Error) -> Level {
         | Error::Quota(_) => Level::WARN,
         Error::Conflict(_)
         | Error::Busy(_)
+        | Error::Sealed(_)
         | Error::Refused(_)
         | Error::AppendOnly(_)
         | Error::CatalogManaged(_)

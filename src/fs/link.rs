@@ -44,8 +44,8 @@ impl State {
             (Opened::Local { file, .. }, Some((_, reference))) => {
                 place.staging.link_reference(&reference, &file, place.id, &name, owner)
             }
-            (Opened::Local { file, .. }, None) => {
-                copy(&place, &name, owner, &attributes, |target| copy_file(&file, target))
+            (Opened::Local { file, size }, None) => {
+                copy(&place, &name, owner, &attributes, |target| copy_file(&file, size, target))
             }
             (Opened::Memory(bytes), _) => {
                 copy(&place, &name, owner, &attributes, |target| write_all(target, 0, &bytes))
@@ -82,33 +82,34 @@ fn copy(
     let open = OpenFor { write: true, exclusive: true, ..OpenFor::default() };
     let mode = u32::from(attributes.mode);
     let (stat, file) = staging.create(place.id, name, mode, owner, open)?;
-    let filled = fill(&file).and_then(|()| file.flush());
-    drop(file);
     let times = SetAttributes {
         atime: Some(SetTime::At(attributes.atime)),
         mtime: Some(SetTime::At(attributes.mtime)),
         ..SetAttributes::default()
     };
-    filled.and_then(|()| staging.set_attributes(stat.id, times)).inspect_err(|_| {
+    // While it is open for writing no commit can take it as it is by then.
+    let made = fill(&file)
+        .and_then(|()| staging.set_attributes(stat.id, times))
+        .and_then(|stat| file.flush().map(|()| stat));
+    made.inspect_err(|_| {
         if let Err(error) = staging.unlink(place.id, name) {
             tracing::warn!("remove a link that could not be made: {error}");
         }
     })
 }
 
-fn copy_file(source: &File, target: &StagedFile) -> Result<()> {
+fn copy_file(source: &File, size: u64, target: &StagedFile) -> Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut offset = 0;
-    loop {
-        let read = source
-            .read_at(&mut chunk, offset)
+    while offset < size {
+        let step = usize::try_from(size - offset).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        source
+            .read_exact_at(&mut chunk[..step], offset)
             .map_err(|error| Error::from_io("link: read the version's file", &error))?;
-        if read == 0 {
-            return Ok(());
-        }
-        write_all(target, offset, &chunk[..read])?;
-        offset += read as u64;
+        write_all(target, offset, &chunk[..step])?;
+        offset += step as u64;
     }
+    Ok(())
 }
 
 fn write_all(target: &StagedFile, mut offset: u64, mut bytes: &[u8]) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::fs::handle::Handle;
 use crate::fs::serve::on_disk;
-use crate::fs::staged::Place;
+use crate::fs::staged::{Place, at_once_in_turn, in_turn};
 use crate::fs::{NAME_BYTES_MAX, State, check_name, errno};
 use crate::namespace::{Attributes, Found, STAGED};
 use crate::table::staging::{SetAttributes, Space};
@@ -53,9 +53,16 @@ impl State {
             return Ok((attributes, Duration::ZERO));
         }
         let place = self.writable(inode, "set attributes")?;
+        let (staging, id) = (&place.staging, place.id);
         let stat = match set.may_copy() {
-            true => on_disk(move || place.staging.set_attributes(place.id, set)).await,
-            false => place.staging.set_attributes(place.id, set),
+            true => {
+                let copies = || {
+                    let staging = staging.clone();
+                    on_disk(move || staging.set_attributes(id, set))
+                };
+                in_turn(staging, copies).await
+            }
+            false => at_once_in_turn(staging, || staging.set_attributes(id, set)).await,
         };
         Ok((stat.map_err(|error| gone(inode, error))?.into(), STAGED))
     }

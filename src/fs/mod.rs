@@ -11,11 +11,13 @@
 //! | `directory` | listings, and `sync DIR` |
 //! | `open`, `read`, `write` | files |
 //! | `naming`, `link` | mkdir, unlink, rename, link |
-//! | `serve` | where and how a request is carried out |
+//! | `access` | who may commit |
+//! | `serve`, `reply` | where and how a request is carried out, and answered |
 //! | `inode`, `handle`, `backing` | what the kernel holds of us |
 //!
 //! The kernel is never told to drop anything: what can change has no lifetime (`namespace`).
 
+mod access;
 mod attributes;
 mod backing;
 mod commits;
@@ -29,6 +31,7 @@ mod lookup;
 mod naming;
 mod open;
 mod read;
+mod reply;
 mod serve;
 mod session;
 mod staged;

@@ -5,9 +5,9 @@ use std::ffi::OsStr;
 use fuser::RenameFlags;
 
 use crate::error::{Error, Result};
-use crate::fs::staged::Place;
+use crate::fs::staged::{Place, at_once_in_turn, in_turn};
 use crate::fs::{State, check_name, errno};
-use crate::namespace::Found;
+use crate::namespace::{Found, Node};
 use crate::table::staging::{Owner, RenameMode};
 
 impl State {
@@ -22,7 +22,8 @@ impl State {
         let node = self.inodes.node(parent)?;
         if Place::of(&node).is_some() {
             let place = self.writable_entry(parent, name, "mkdir")?;
-            let stat = place.staging.make_directory(place.id, name, mode & 0o7777, owner)?;
+            let make = || place.staging.make_directory(place.id, name, mode & 0o7777, owner);
+            let stat = at_once_in_turn(&place.staging, make).await?;
             return Ok(self.staged_entry(&place, stat));
         }
         check_name(name)?;
@@ -36,20 +37,21 @@ impl State {
         let node = self.inodes.node(parent)?;
         if Place::of(&node).is_some() {
             let place = self.writable_entry(parent, name, "rmdir")?;
-            return place.staging.remove_directory(place.id, name);
+            let remove = || place.staging.remove_directory(place.id, name);
+            return at_once_in_turn(&place.staging, remove).await;
         }
         check_name(name)?;
         self.namespace.remove_directory(&node, name).await
     }
 
     /// Removes a file from staging.
-    pub(super) fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
+    pub(super) async fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
         let place = self.writable_entry(parent, name, "unlink")?;
-        place.staging.unlink(place.id, name)
+        at_once_in_turn(&place.staging, || place.staging.unlink(place.id, name)).await
     }
 
     /// Moves a name inside one staging directory. Between two, tools copy and remove.
-    pub(super) fn rename(
+    pub(super) async fn rename(
         &self,
         parent: u64,
         name: &OsStr,
@@ -58,12 +60,18 @@ impl State {
         flags: RenameFlags,
     ) -> Result<()> {
         let mode = rename_mode(flags)?;
+        for (folder, name) in [(parent, name), (new_parent, new_name)] {
+            if matches!(self.inodes.node(folder)?, Node::StagingArea(_)) {
+                return Err(keeps_its_name(name));
+            }
+        }
         let from = self.writable_entry(parent, name, "rename")?;
         let to = self.writable_entry(new_parent, new_name, "rename")?;
         if !from.shares_staging(&to) {
             return Err(errno::across("rename: into another staging directory"));
         }
-        from.staging.rename(from.id, name, to.id, new_name, mode)
+        let rename = || from.staging.rename(from.id, name, to.id, new_name, mode);
+        at_once_in_turn(&from.staging, rename).await
     }
 
     /// Gives a file another name in staging: a hard link there, or a reference to a version's file.
@@ -77,12 +85,14 @@ impl State {
         let to = self.writable_entry(new_parent, new_name, "link")?;
         let node = self.inodes.node(inode)?;
         let Some(from) = Place::of(&node) else {
-            return self.link_version(inode, &node, to, new_name, owner).await;
+            let link = || self.link_version(inode, &node, to.clone(), new_name, owner);
+            return in_turn(&to.staging, link).await;
         };
         if !from.shares_staging(&to) {
             return Err(errno::across("link: from another staging directory"));
         }
-        let stat = to.staging.link(from.id, to.id, new_name)?;
+        let link = || to.staging.link(from.id, to.id, new_name);
+        let stat = at_once_in_turn(&to.staging, link).await?;
         Ok(self.staged_entry(&to, stat))
     }
 
@@ -94,6 +104,15 @@ impl State {
             name.to_string_lossy()
         )))
     }
+}
+
+/// EPERM, for on EXDEV `mv` would copy the files, and drop the options without a word.
+fn keeps_its_name(name: &OsStr) -> Error {
+    Error::NotPermitted(format!(
+        "rename {}: a staging directory keeps its name and its place; make another with mkdir, and \
+         move the files",
+        name.to_string_lossy()
+    ))
 }
 
 fn rename_mode(flags: RenameFlags) -> Result<RenameMode> {

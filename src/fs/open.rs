@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::fs::State;
 use crate::fs::handle::{ControlText, Handle};
 use crate::fs::lookup::gone;
-use crate::fs::staged::Place;
+use crate::fs::staged::{Place, at_once_in_turn};
 use crate::namespace::{Found, Node, Opened};
 use crate::table::staging::{OpenFor, Owner};
 
@@ -26,7 +26,8 @@ impl State {
         let node = self.inodes.node(inode)?;
         let opened = match Place::of(&node) {
             Some(place) => {
-                let file = place.staging.open(place.id, open);
+                let file =
+                    at_once_in_turn(&place.staging, || place.staging.open(place.id, open)).await;
                 Opened::Staged(file.map_err(|error| gone(inode, error))?)
             }
             None => self.namespace.open(&node, open).await?,
@@ -68,7 +69,7 @@ impl State {
     }
 
     /// Makes and opens a file in staging.
-    pub(super) fn create(
+    pub(super) async fn create(
         &self,
         parent: u64,
         name: &OsStr,
@@ -77,13 +78,14 @@ impl State {
         open: OpenFor,
     ) -> Result<(Found, u64)> {
         let place = self.writable_entry(parent, name, "create")?;
-        let (stat, file) = place.staging.create(place.id, name, mode & 0o7777, owner, open)?;
+        let create = || place.staging.create(place.id, name, mode & 0o7777, owner, open);
+        let (stat, file) = at_once_in_turn(&place.staging, create).await?;
         let found = self.staged_entry(&place, stat);
         Ok((found, self.handles.insert(Handle::Staged(file))))
     }
 
     /// Makes a file in staging (mknod). Devices, pipes and sockets are never part of a table.
-    pub(super) fn make_node(
+    pub(super) async fn make_node(
         &self,
         parent: u64,
         name: &OsStr,
@@ -99,7 +101,7 @@ impl State {
             )));
         }
         let open = OpenFor { write: true, exclusive: true, ..OpenFor::default() };
-        let (found, handle) = self.create(parent, name, mode, owner, open)?;
+        let (found, handle) = self.create(parent, name, mode, owner, open).await?;
         self.handles.release(handle);
         Ok(found)
     }

@@ -4,6 +4,7 @@
 //! but for those that may copy a whole file (`write_waits`, `SetAttributes::may_copy`).
 
 use std::ffi::OsStr;
+use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
@@ -99,6 +100,29 @@ impl State {
         self.inodes.remember(found.attributes.inode, Some(found.node.clone()));
         found
     }
+}
+
+/// Makes a change, and where a commit works on what it would change, waits for the commit's end and
+/// makes it then: the kernel's caller sees a slow call, and what it writes is the next commit's.
+pub async fn in_turn<T, F: Future<Output = Result<T>>>(
+    staging: &Staging,
+    mut change: impl FnMut() -> F,
+) -> Result<T> {
+    let mut turns = staging.turns();
+    loop {
+        match change().await {
+            Err(Error::Sealed(_)) => turns.next().await,
+            result => return result,
+        }
+    }
+}
+
+/// The same, for a change that is made at once.
+pub async fn at_once_in_turn<T>(
+    staging: &Staging,
+    mut change: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    in_turn(staging, || std::future::ready(change())).await
 }
 
 /// What open(2) flags ask for.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use fuser::WriteFlags;
+
 use crate::error::{Error, Result};
 use crate::fs::handle::Handle;
 use crate::fs::serve::on_disk;
@@ -26,16 +28,26 @@ impl State {
         matches!(handle.as_deref(), Ok(Handle::Staged(file)) if !file.has_own_bytes())
     }
 
-    /// Writes to a file; `kill_privileges` drops its setuid bits.
+    /// Writes to a file. The flags say whether its setuid bits are dropped, and whether the bytes
+    /// are mapped pages, whose writer is told of a failure only when a descriptor is closed.
     pub(super) fn write(
         &self,
         handle: u64,
         offset: u64,
         data: &[u8],
-        kill_privileges: bool,
+        flags: WriteFlags,
     ) -> Result<usize> {
         match &*self.handles.get(handle)? {
-            Handle::Staged(file) => file.write(offset, data, kill_privileges),
+            Handle::Staged(file) => {
+                let kill_privileges = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+                let written = file.write(offset, data, kill_privileges);
+                if flags.contains(WriteFlags::FUSE_WRITE_CACHE)
+                    && let Err(error) = &written
+                {
+                    file.tell_at_close(error);
+                }
+                written
+            }
             Handle::Control(control) => control.write(offset, data),
             Handle::Local { .. } | Handle::Memory(_) | Handle::Directory(_) => {
                 Err(errno::wrong_handle("write: the file is not open for writing"))
@@ -53,6 +65,14 @@ impl State {
         }
     }
 
+    /// The kernel is done with an open file.
+    pub(super) fn release(&self, handle: u64) {
+        if let Ok(Handle::Staged(file)) = self.handles.get(handle).as_deref() {
+            file.release();
+        }
+        self.handles.release(handle);
+    }
+
     /// Hands the text of a control file over, which makes it durable.
     async fn take_control(&self, handle: Arc<Handle>) -> Result<()> {
         let namespace = Arc::clone(&self.namespace);
@@ -64,7 +84,7 @@ impl State {
     }
 
     /// Makes a file durable.
-    pub(super) async fn sync(&self, handle: u64, data_only: bool) -> Result<()> {
+    pub(super) async fn sync(&self, handle: u64) -> Result<()> {
         let handle = self.handles.get(handle)?;
         match &*handle {
             Handle::Control(_) => return self.take_control(handle).await,
@@ -72,7 +92,7 @@ impl State {
             Handle::Staged(_) => {}
         }
         on_disk(move || match &*handle {
-            Handle::Staged(file) => file.sync(data_only),
+            Handle::Staged(file) => file.sync(),
             _ => Ok(()),
         })
         .await

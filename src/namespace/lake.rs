@@ -1,7 +1,8 @@
 //! Plain directories of the lake: what holds tables, and what may become one.
 //!
-//! An empty directory is a table to be: it shows `staging/`, and the first commit there creates the
-//! table. Only directories are shown; files of the lake that belong to no table are not.
+//! An empty directory is a table to be, and one with data and no log is what is left of a table:
+//! both show `staging/`, and the first commit there creates the table, or brings it back. Only
+//! directories are shown; files of the lake that belong to no table are not.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -20,14 +21,14 @@ impl Namespace {
         if let Some(table) = self.standing_table(path).await? {
             return self.lookup_in_table(&table, name).await;
         }
-        let names = match self.registry.folder(path).await? {
+        let (names, has_data) = match self.folder(path).await? {
             Folder::Table(table) => return self.lookup_in_table(&table, name).await,
-            Folder::Plain(names) => names,
+            Folder::Plain { names, has_data } => (names, has_data),
         };
-        if names.iter().any(|found| found == name) {
+        if names.iter().any(|found| found == name) || self.is_awaited(path, name).await? {
             return self.folder_found(&Registry::child_path(path, name)).await;
         }
-        if name == STAGING && self.may_become_table(path, &names).await? {
+        if name == STAGING && self.may_become_table(path, &names, has_data).await? {
             return Ok(self.staging_area_found(&self.registry.table(path)));
         }
         Err(absent(OsStr::new(name)))
@@ -38,7 +39,7 @@ impl Namespace {
         if let Some(table) = self.standing_table(path).await? {
             return Ok(self.at_root(path, self.table_found(&table)));
         }
-        if let Folder::Table(table) = self.registry.folder(path).await? {
+        if let Folder::Table(table) = self.folder(path).await? {
             return Ok(self.at_root(path, self.table_found(&table)));
         }
         let number = self.folder_inode(path);
@@ -70,12 +71,18 @@ impl Namespace {
         if let Some(table) = self.standing_table(path).await? {
             return self.list_table(&table).await;
         }
-        let names = match self.registry.folder(path).await? {
+        let (mut names, has_data) = match self.folder(path).await? {
             Folder::Table(table) => return self.list_table(&table).await,
-            Folder::Plain(names) => names,
+            Folder::Plain { names, has_data } => (names, has_data),
         };
+        let may_become_table = self.may_become_table(path, &names, has_data).await?;
+        for name in self.registry.spooled(path).await {
+            if !names.contains(&name) && self.is_awaited(path, &name).await? {
+                names.push(name);
+            }
+        }
         let mut entries = Vec::with_capacity(names.len());
-        if self.may_become_table(path, &names).await? {
+        if may_become_table {
             let found = self.staging_area_found(&self.registry.table(path));
             entries.push(DirectoryEntry::new(STAGING, found));
         }
@@ -91,12 +98,38 @@ impl Namespace {
         Ok(DirectoryListing { entries, immutable: false })
     }
 
-    /// Whether a plain directory shows `staging/`: it is empty, or has staged files already.
-    async fn may_become_table(&self, path: &str, names: &[String]) -> Result<bool> {
+    /// Looks at a folder. One that was removed while files are staged for a table there stands as
+    /// an empty one: who restores a table that somebody dropped must not lose sight of them.
+    async fn folder(&self, path: &str) -> Result<Folder> {
+        match self.registry.folder(path).await {
+            Err(error @ Error::NotFound(_)) => {
+                let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+                match self.is_awaited(parent, name).await? {
+                    true => Ok(Folder::Plain { names: Vec::new(), has_data: false }),
+                    false => Err(error),
+                }
+            }
+            found => found,
+        }
+    }
+
+    /// Whether files are staged for a table of that name.
+    async fn is_awaited(&self, parent: &str, name: &str) -> Result<bool> {
+        if is_hidden(name) || name.is_empty() || !self.registry.is_spooled(parent, name).await {
+            return Ok(false);
+        }
+        let table = self.registry.table(&Registry::child_path(parent, name));
+        table.settled().await?;
+        Ok(!table.staging().list().is_empty())
+    }
+
+    /// Whether a plain directory shows `staging/`: it has no directories, is what is left of a
+    /// table, or has staged files already.
+    async fn may_become_table(&self, path: &str, names: &[String], has_data: bool) -> Result<bool> {
         if names.iter().any(|name| name == STAGING) {
             return Ok(false);
         }
-        if names.is_empty() {
+        if names.is_empty() || has_data {
             return Ok(true);
         }
         let table = self.registry.table(path);

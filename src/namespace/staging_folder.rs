@@ -22,11 +22,25 @@ impl Namespace {
         table.settled().await?;
         let mut entries = Vec::new();
         for staging in table.staging().list() {
-            let stat = staging.stat(staging.root_id())?;
-            let found = self.staged_found(table, &staging, stat);
-            entries.push(DirectoryEntry::new(staging.name(), found));
+            // Else it went just now, and is no entry any more.
+            if let Ok(stat) = staging.stat(staging.root_id()) {
+                let found = self.staged_found(table, &staging, stat);
+                entries.push(DirectoryEntry::new(staging.name(), found));
+            }
         }
         Ok(DirectoryListing { entries, immutable: false })
+    }
+
+    /// What a name in `staging/` is now, where `directory` is one: its listing was taken when it
+    /// was opened, and the name may have been removed since, and made again. The kernel takes what
+    /// it is told with an entry for newer than all it knows. `None`: another directory.
+    pub fn staging_now(&self, directory: &Node, name: &OsStr) -> Option<Option<Found>> {
+        let Node::StagingArea(table) = directory else { return None };
+        let staging = table.staging().get(name);
+        Some(staging.and_then(|staging| {
+            let stat = staging.stat(staging.root_id()).ok()?;
+            Some(self.staged_found(table, &staging, stat))
+        }))
     }
 
     pub(super) async fn begin_staging(

@@ -16,7 +16,7 @@ const LOST_MS: i64 = 0;
 
 /// Of a directory with more entries only names are kept, for a node with its attributes takes some
 /// hundred bytes: the kernel looks up those that somebody asks for.
-const FOUND_MAX: usize = 250_000;
+const FOUND_MAX: usize = 128 * 1024;
 
 impl Namespace {
     /// The directory of a version, as a name of `versions/`.

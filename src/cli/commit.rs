@@ -1,7 +1,7 @@
 //! `deltafs commit`: what `sync DIR` does, with its progress and its result in words.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
@@ -9,14 +9,16 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
+use crate::cli::bar::{Bar, Line};
 use crate::cli::print;
 use crate::daemon::mountinfo;
 use crate::error::{Error, Result};
 
 /// Commit a staging directory.
 ///
-/// Does what `sync DIR` does, shows progress on a terminal, and prints the result as JSON. If the
-/// commit is refused, the reason is printed, the exit code is 1, and what is staged is kept.
+/// Does what `sync DIR` does, draws a progress bar where standard error is a terminal, and prints
+/// the result as JSON. If the commit is refused, the reason is printed, the exit code is 1, and
+/// what is staged is kept.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  deltafs commit /mnt/lake/sales/staging/november")]
 pub struct Commit {
@@ -24,7 +26,7 @@ pub struct Commit {
     directory: PathBuf,
 }
 
-const POLL: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(100);
 
 impl Commit {
     /// Commits.
@@ -69,6 +71,7 @@ fn reason(before: Option<&str>, result: Option<&str>, error: &io::Error) -> Stri
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
+    name: String,
     /// What runs in the whole table; the kernel locks the staging directory itself.
     board: PathBuf,
 }
@@ -80,11 +83,21 @@ impl Directory {
             .map_err(|error| Error::from_io(format!("commit {shown}"), &error))?;
         let ours = mountinfo::mount_of(&canonical)?.is_some_and(|mount| mount.is_ours());
         let table = canonical.parent().and_then(Path::parent);
-        let staged = canonical.join(".deltafs/changes").exists();
+        let looked = std::fs::metadata(canonical.join(".deltafs/changes"));
+        if looked.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected) {
+            return Err(Error::Unreachable(format!(
+                "commit {shown}: the mount's daemon is dead; `deltafs unmount`, then mount again: \
+                 what is staged is kept"
+            )));
+        }
+        let staged = looked.is_ok();
         match table.filter(|_| ours && staged) {
             Some(table) => {
                 let board = table.join(".deltafs/commits");
-                Ok(Directory { path: canonical, board })
+                let name = canonical.file_name().unwrap_or_default();
+                // As the board has it.
+                let name = name.to_string_lossy().replace(['\t', '\n'], "?");
+                Ok(Directory { path: canonical, name, board })
             }
             None => Err(Error::Refused(format!(
                 "commit {shown}: not a staging directory of a deltafs mount: make one with \
@@ -114,20 +127,20 @@ impl Directory {
     }
 
     fn wait(&self, outcome: &Receiver<io::Result<()>>, progress: bool) -> io::Result<()> {
-        let mut shown = String::new();
+        let bar = progress.then(Bar::new);
         loop {
             match outcome.recv_timeout(POLL) {
                 Ok(outcome) => return outcome,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(io::Error::other("BUG: the thread that syncs is gone"));
                 }
-                Err(RecvTimeoutError::Timeout) if !progress => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    let now = fs::read_to_string(&self.board).unwrap_or_default();
-                    if now != shown {
-                        // Progress that can't be shown is no reason to stop.
-                        let _ = io::stderr().write_all(now.as_bytes());
-                        shown = now;
+                    // Progress that can't be read is no reason to stop.
+                    if let Some(bar) = &bar
+                        && let Ok(board) = fs::read_to_string(&self.board)
+                        && let Some(line) = Line::find(&board, &self.name)
+                    {
+                        bar.show(&line);
                     }
                 }
             }

@@ -2,6 +2,7 @@
 //!
 //! A failure is one sentence on standard error and exit code 1; a mistake in the flags is 2.
 
+mod bar;
 mod commit;
 mod mount;
 mod status;

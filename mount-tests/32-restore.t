@@ -34,6 +34,7 @@ is "the files have kept their names" \
   "$(find "$MNT/t/versions/6" -name '*.parquet' -printf '%P\n' | sort)" \
   "$(cd "$SCRATCH/backup" && find . -name '*.parquet' -printf '%P\n' | sort)"
 is "the result says the version" "$(oracle json "$S/.deltafs/result" version)" 6
+is "and which one the backup is" "$(oracle json "$S/.deltafs/result" restored_version)" 2
 
 # --- again: nothing to do
 

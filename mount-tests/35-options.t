@@ -75,8 +75,11 @@ like "with its application and version" "$(grep '"txn"' "$LAKE/p/_delta_log/0000
 S=$(stage p/txn-again)
 printf 'txn=loader:7\n' >"$S/.deltafs/options"
 oracle parquet "$S/twice.parquet" 300 5
+like "changes tells that it is there" "$(cat "$S/.deltafs/changes")" '^! txn loader:7 is in the table'
 ok "the same txn from another directory: sync exits 0" sync "$S"
 is "and makes no version" "$(newest p)" 3
+is "the files are taken away" "$(ls "$S")" ""
+is "and the txn with them, for the next batch is another" "$(cat "$S/.deltafs/options")" ""
 S=$(stage p/txn-older)
 printf 'txn=loader:6\n' >"$S/.deltafs/options"
 oracle parquet "$S/older.parquet" 310 5

@@ -120,4 +120,21 @@ like "and options" "$(cat "$S/.deltafs/options")" "mode=append"
 ok "and sync commits them" sync "$S"
 ok "once" oracle ids "$LAKE/t" 0:10 1000:25 1026:2
 
+# --- who may
+
+if [[ $EUID == 0 ]] && command -v setpriv >/dev/null; then
+  unmount_lake
+  chmod 711 "$SCRATCH"
+  mount_lake --allow-other
+  other() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
+  S=$(stage t/others)
+  oracle parquet "$S/half.parquet" 900000 5
+  before=$(newest t)
+  refuses "one who may only read a staging directory doesn't commit it" 1 "Permission denied" other sync "$S"
+  is "and nothing is" "$(newest t)" "$before"
+  chgrp 65533 "$S" && chmod 775 "$S"
+  ok "one of the group that may write does" setpriv --reuid=65534 --regid=65534 --groups=65533 sync "$S"
+  is "so" "$(newest t)" $((before + 1))
+fi
+
 done_testing

@@ -185,8 +185,7 @@ async fn planned(table: &Arc<Table>, staging: &Arc<Staging>) -> Result<Vec<Strin
 /// Tells the result, then takes away what is in the table now, the properties too, and the
 /// transaction, which is not the next commit's: what is staged next would be taken for committed.
 /// The commit stands whatever of this fails: then the journal has it, and the next sync, or daemon,
-/// does the rest. No journal has what the table had before, by its transaction: there that goes
-/// last, for without it the files would be committed again.
+/// does the rest.
 async fn finish(
     table: &Arc<Table>,
     held: Held,

@@ -17,7 +17,8 @@ use crate::table::staging::{Content, StagedEntry};
 
 /// Checks files that were staged as bytes of their own: a reference is all hole, and its bytes are
 /// the table's. `digested`: what has the digest that it should have is whole (some file systems
-/// keep zeros that were written as holes). Errors: [`Error::Refused`] naming the first file with a hole.
+/// keep zeros that were written as holes). Errors: [`Error::Refused`] naming the first file with a
+/// hole.
 pub fn check(entries: &[StagedEntry], digested: &BTreeSet<String>, store: &Store) -> Result<()> {
     let is_suspect = |entry: &&StagedEntry| {
         matches!(entry.content, Content::Spooled(_)) && !digested.contains(&entry.path)

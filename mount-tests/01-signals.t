@@ -53,6 +53,9 @@ is "with exit 0" "$status" 0
 mount_lake
 pid=$(daemon_pid)
 kill -STOP "$pid"
+# A thread that is yet to stop may take a request with it, and nobody can kill who waits for that.
+is_stopped() { ! grep -hs '^State:' /proc/"$pid"/task/*/status | grep -qv 'T (stopped)'; }
+wait_until 10 is_stopped
 start=$(milliseconds)
 like "status says that a daemon does not answer" "$(deltafs status 2>&1)" 'does not answer'
 refuses "mount over it says so" 1 'does not answer' mount_lake

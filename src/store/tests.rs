@@ -20,6 +20,32 @@ async fn create_keeps_the_first_and_tells_the_second() {
     assert_eq!(log.head("_delta_log/1.json").await.unwrap(), None);
 }
 
+/// A table that was dropped or moved meanwhile must not get a log of one later version.
+#[tokio::test]
+async fn create_beside_makes_no_folder() {
+    let (folder, store) = scratch();
+    let entry = |version: u64| format!("t/_delta_log/{version}.json");
+    let stale = |error: Error| match error {
+        Error::System { code, .. } => code == rustix::io::Errno::STALE.raw_os_error(),
+        _ => false,
+    };
+    let error = store.create_beside(&entry(1), Bytes::from_static(b"one")).await.unwrap_err();
+    assert!(stale(error) && !folder.path().join("t").exists());
+    store.create(&entry(0), Bytes::from_static(b"zero")).await.unwrap();
+    let created = store.create_beside(&entry(1), Bytes::from_static(b"one")).await.unwrap();
+    assert_eq!(created, Created::Created);
+    // The folder that was opened is elsewhere, and another one has its path.
+    let (lake, moved) = (folder.path().join("lake"), folder.path().join("moved"));
+    std::fs::create_dir(&lake).unwrap();
+    let store = Store::open(lake.to_str().unwrap()).unwrap();
+    std::fs::rename(&lake, &moved).unwrap();
+    for _ in 0..2 {
+        assert!(stale(store.create("f", Bytes::from_static(b"f")).await.unwrap_err()));
+        assert!(!lake.join("f").exists() && !moved.join("f").exists());
+        std::fs::create_dir_all(&lake).unwrap();
+    }
+}
+
 #[tokio::test]
 async fn one_of_many_creators_wins() {
     let (_folder, store) = scratch();

@@ -13,6 +13,7 @@ use crate::cli::bar::{Bar, Line};
 use crate::cli::print;
 use crate::daemon::mountinfo;
 use crate::error::{Error, Result};
+use crate::table::posted_name;
 
 /// Commit a staging directory.
 ///
@@ -95,8 +96,7 @@ impl Directory {
             Some(table) => {
                 let board = table.join(".deltafs/commits");
                 let name = canonical.file_name().unwrap_or_default();
-                // As the board has it.
-                let name = name.to_string_lossy().replace(['\t', '\n'], "?");
+                let name = posted_name(&name.to_string_lossy());
                 Ok(Directory { path: canonical, name, board })
             }
             None => Err(Error::Refused(format!(

@@ -28,7 +28,10 @@ impl Caller {
             return Ok(());
         }
         Err(Error::System {
-            message: "sync: only who may write to a staging directory commits it".into(),
+            message:
+                "sync: only who may write to a staging directory commits it; ask its owner, or \
+                      have its mode changed"
+                    .into(),
             code: rustix::io::Errno::ACCESS.raw_os_error(),
         })
     }

@@ -226,17 +226,14 @@ impl State {
     /// caller who may not write there.
     pub(super) async fn sync_directory(&self, inode: u64, caller: Caller) -> Result<()> {
         let node = self.inodes.node(inode)?;
-        match Place::of(&node) {
-            // Long, and no commit.
-            Some(place) if !place.is_root() => {
-                on_disk(move || place.staging.sync_directory(place.id)).await
+        if let Some(place) = Place::of(&node) {
+            if !place.is_root() {
+                // Long, and no commit.
+                return on_disk(move || place.staging.sync_directory(place.id)).await;
             }
-            Some(place) => {
-                caller.check_may_commit(&place.staging.stat(place.id)?)?;
-                self.namespace.sync_directory(&node).await
-            }
-            None => self.namespace.sync_directory(&node).await,
+            caller.check_may_commit(&place.staging.stat(place.id)?)?;
         }
+        self.namespace.sync_directory(&node).await
     }
 }
 

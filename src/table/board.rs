@@ -38,6 +38,11 @@ struct Amount {
     total: u64,
 }
 
+/// The name of a staging directory as the board has it: in one field of one line.
+pub fn posted_name(name: &str) -> String {
+    name.replace(['\t', '\n'], "?")
+}
+
 /// A commit's line on the board; dropping it takes the line away.
 #[must_use]
 #[derive(Debug)]
@@ -63,7 +68,7 @@ impl CommitBoard {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for (name, posted) in self.running().iter() {
-            let name = name.replace(['\t', '\n'], "?");
+            let name = posted_name(name);
             let State { doing, files, bytes } = posted.progress.state().clone();
             let seconds = posted.since.elapsed().as_secs();
             text += &format!(
@@ -131,6 +136,7 @@ mod tests {
         let board = CommitBoard::default();
         let line = board.begin("a");
         let _other = board.begin("b");
+        let _odd = board.begin("c\td\ne");
         line.count("publishes files", 3, 100);
         line.advance(1, 40);
         line.advance(1, 90);
@@ -138,10 +144,11 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "staging/a\tpublishes files\t2/3 files\t100/100 bytes\t0 s");
         assert!(lines[1].starts_with("staging/b\tseals the staging directory\t0/0 files\t"));
+        assert!(lines[2].starts_with("staging/c?d?e\tseals"));
         line.tell("sends version 7");
         assert!(board.text().starts_with("staging/a\tsends version 7\t0/0 files\t0/0 bytes\t"));
         drop(line);
-        assert_eq!(board.text().lines().count(), 1);
+        assert_eq!(board.text().lines().count(), 2);
     }
 
     #[test]

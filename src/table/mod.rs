@@ -24,7 +24,7 @@ pub use crate::log::listing::{LAST_CHECKPOINT, LOG_DIRECTORY, LogFile, SIDECAR_D
 pub use crate::log::path::FilePath;
 pub use crate::log::snapshot::Snapshot;
 pub use crate::log::version::Version;
-pub use board::{BoardLine, CommitBoard, Progress};
+pub use board::{BoardLine, CommitBoard, Progress, posted_name};
 pub use budget::Budget;
 pub use eras::{Files, KnownNames};
 pub use frozen::{FrozenLog, LastCheckpoint};

@@ -11,13 +11,7 @@ for tool in useradd userdel setpriv fusermount3; do
   command -v "$tool" >/dev/null || skip_all "no $tool on this machine"
 done
 
-user=deltafs-$$
-useradd --no-create-home --shell /bin/bash "$user"
-device_mode=$(stat -c %a /dev/fuse)
-# At a TERM too, and fast: a mount and a daemon that are left are the guard's to end.
-trap 'chmod "$device_mode" /dev/fuse; userdel -f "$user" 2>/dev/null || true' EXIT
-trap 'exit 143' TERM
-chmod 666 /dev/fuse # As udev makes it on ordinary systems.
+make_user
 
 as_user() { setpriv --reuid="$user" --regid="$user" --clear-groups "$@"; }
 # The program may lie where the user can't reach it.

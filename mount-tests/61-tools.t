@@ -24,13 +24,7 @@ mount_at "$SCRATCH/root/lake" "$SCRATCH/root/mnt"
 verdicts "$PYTHON" "$HERE/tools.py" "$SCRATCH/root/lake" "$SCRATCH/root/mnt" "$SCRATCH/root/work"
 
 if [[ $EUID == 0 ]]; then
-  user=deltafs-$$
-  useradd --no-create-home --shell /bin/bash "$user"
-  device_mode=$(stat -c %a /dev/fuse)
-  # At a TERM too, and fast: a mount and a daemon that are left are the guard's to end.
-  trap 'chmod "$device_mode" /dev/fuse; userdel -f "$user" 2>/dev/null || true' EXIT
-  trap 'exit 143' TERM
-  chmod 666 /dev/fuse # As udev makes it on ordinary systems.
+  make_user
   prepare "$SCRATCH/user"
   # The program may lie where the user can't reach it.
   install -m 755 "$DELTAFS" "$SCRATCH/deltafs"

@@ -287,6 +287,18 @@ call() { "$PYTHON" "$HERE/calls.py" "$@"; } # CALL PATH… — the errno's name,
 
 deltafs() { timeout -s KILL 60 "$DELTAFS" "$@"; }
 
+# Makes an ordinary user, $user, who may mount: opens /dev/fuse, as udev does on ordinary systems.
+# Both end with the test.
+make_user() {
+  user=deltafs-$$
+  useradd --no-create-home --shell /bin/bash "$user"
+  device_mode=$(stat -c %a /dev/fuse)
+  # At a TERM too, and fast: a mount and a daemon that are left are the guard's to end.
+  trap 'chmod "$device_mode" /dev/fuse; userdel -f "$user" 2>/dev/null || true' EXIT
+  trap 'exit 143' TERM
+  chmod 666 /dev/fuse
+}
+
 mount_at() { # SOURCE MOUNTPOINT [FLAG…]
   local source=$1 mountpoint=$2
   shift 2

@@ -1,12 +1,11 @@
 //! A second sync where an earlier one left something behind, and names that can't be had.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use super::tests::*;
 use super::*;
-use crate::table::staging::Attempt;
 
 /// A staging directory whose commit was refused after its files were published.
 async fn refused_when_published(lake: &Lake) -> Stage {
@@ -94,18 +93,7 @@ async fn a_folder_that_got_the_number_of_a_removed_one_is_no_proof() {
     copy(&lake.path(), &folder);
     without_spool(&folder);
     let found = fs::metadata(folder.join("_delta_log")).unwrap();
-    let sealed = stage.staging.seal().await.unwrap();
-    let attempt = Attempt {
-        txn_id: "import-1".into(),
-        version: 0,
-        result: serde_json::json!({"version": 0}),
-        options: String::new(),
-        properties: String::new(),
-        log_folder: Some((found.dev(), found.ino())),
-        files: sealed.files().unwrap().into_iter().map(|entry| entry.identity).collect(),
-    };
-    sealed.record_attempt(&attempt).unwrap();
-    drop(sealed);
+    journal_import(&stage, &found, 0).await;
     for _ in 0..2 {
         let result = commit(&other, &stage.staging).await;
         assert!(matches!(refused(result, &["_delta_log", "rm -r"]), Error::Unknown(_)));

@@ -2,6 +2,7 @@
 //! that reads the table back by other code than ours.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -120,6 +121,22 @@ pub async fn stage(table: &Arc<Table>, files: &[(&str, Vec<u8>)]) -> Stage {
         put(&root.join(path), bytes);
     }
     Stage { staging, root }
+}
+
+/// Journals that the staged table was sent as the log folder `found`.
+pub async fn journal_import(stage: &Stage, found: &fs::Metadata, version: u64) -> Attempt {
+    let sealed = stage.staging.seal().await.unwrap();
+    let attempt = Attempt {
+        txn_id: "import-1".into(),
+        version,
+        result: serde_json::json!({"version": version}),
+        options: String::new(),
+        properties: String::new(),
+        log_folder: Some((found.dev(), found.ino())),
+        files: sealed.files().unwrap().into_iter().map(|entry| entry.identity).collect(),
+    };
+    sealed.record_attempt(&attempt).unwrap();
+    attempt
 }
 
 pub fn put(path: &Path, bytes: &[u8]) {

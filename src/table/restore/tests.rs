@@ -1,7 +1,6 @@
 //! Restores and imports of staged tables, on disk.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::json;
@@ -11,7 +10,6 @@ use crate::log::action::Action;
 use crate::table::Version;
 use crate::table::commit::tests::*;
 use crate::table::commit::{changes, commit};
-use crate::table::staging::Attempt;
 
 /// A table of three versions: a and b; b alone; b and c.
 async fn three_versions() -> Lake {
@@ -333,18 +331,7 @@ async fn another_log_is_no_proof_of_an_import() {
     copy_version(&lake, 2, &stage.root).await;
     let log = stage.root.join("_delta_log");
     let found = fs::metadata(&log).unwrap();
-    let sealed = stage.staging.seal().await.unwrap();
-    let attempt = Attempt {
-        txn_id: "import-1".into(),
-        version: 2,
-        result: json!({"version": 2}),
-        options: String::new(),
-        properties: String::new(),
-        log_folder: Some((found.dev(), found.ino())),
-        files: sealed.files().unwrap().into_iter().map(|entry| entry.identity).collect(),
-    };
-    sealed.record_attempt(&attempt).unwrap();
-    drop(sealed);
+    let attempt = journal_import(&stage, &found, 2).await;
     // The user took the log away, and somebody else made a table.
     fs::rename(&log, lake.path().join("../kept")).unwrap();
     let folder = lake.path().join("../new");
